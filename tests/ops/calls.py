@@ -1,0 +1,158 @@
+"""The core's calls as the tests make them: outputs begin as NaN, so that an element left unwritten shows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from recurlm import _core
+
+from tests.reference.cases import CellSpec, Float32, RecurrentCase
+
+# Half a unit in the last place of 1.0: the largest relative error of one rounding to float32.
+UNIT = 2.0**-24
+
+
+def unwritten(*shape: int) -> Float32:
+    return np.full(shape, np.nan, np.float32)
+
+
+def core_cell(spec: CellSpec, width: int, units: int) -> _core.Cell:
+    return _core.Cell(spec.kind, width, units, activation=spec.activation, reset_after=spec.reset_after)
+
+
+@dataclass(frozen=True)
+class Forward:
+    """What a forward pass leaves behind. states: h or h, c, each (T + 1, B, H)."""
+
+    cell: _core.Cell
+    states: tuple[Float32, ...]
+    saved: Float32
+
+
+@dataclass(frozen=True)
+class Backward:
+    """dinitial: dh or dh, dc, each (B, H)."""
+
+    dx: Float32
+    dkernel: Float32
+    drecurrent_kernel: Float32
+    dbias: Float32
+    dinitial: tuple[Float32, ...]
+
+    def arrays(self) -> dict[str, Float32]:
+        named = {"dx": self.dx, "dkernel": self.dkernel, "drecurrent_kernel": self.drecurrent_kernel}
+        return named | {"dbias": self.dbias} | {f"dinitial[{i}]": d for i, d in enumerate(self.dinitial)}
+
+
+def forward(case: RecurrentCase, workspace: _core.Workspace | None = None) -> Forward:
+    steps, batch, width, units = case.sizes
+    cell = core_cell(case.spec, width, units)
+    states = tuple(unwritten(steps + 1, batch, units) for _ in case.initial)
+    for rows, s in zip(states, case.initial, strict=True):
+        rows[steps if case.reverse else 0] = s
+    saved = unwritten(cell.saved_size(steps, batch))
+    _core.recurrent_forward(
+        cell,
+        case.x,
+        case.kernel,
+        case.recurrent_kernel,
+        case.bias,
+        states[0],
+        states[1] if len(states) == 2 else None,
+        saved,
+        case.mask,
+        workspace or _core.Workspace(),
+        reverse=case.reverse,
+    )
+    return Forward(cell, states, saved)
+
+
+def backward(case: RecurrentCase, run: Forward, workspace: _core.Workspace | None = None) -> Backward:
+    """`run` is used up: the core overwrites what forward saved."""
+    steps, batch, width, units = case.sizes
+    dinitial = tuple(d.copy() for d in case.dfinal)
+    out = Backward(
+        unwritten(steps, batch, width),
+        unwritten(*case.kernel.shape),
+        unwritten(*case.recurrent_kernel.shape),
+        unwritten(*case.spec.bias_shape(units)),
+        dinitial,
+    )
+    lstm = len(dinitial) == 2
+    _core.recurrent_backward(
+        run.cell,
+        case.x,
+        case.kernel,
+        case.recurrent_kernel,
+        case.bias,
+        run.states[0],
+        run.states[1] if lstm else None,
+        run.saved,
+        case.mask,
+        case.dy,
+        dinitial[0],
+        dinitial[1] if lstm else None,
+        out.dx,
+        out.dkernel,
+        out.drecurrent_kernel,
+        out.dbias,
+        workspace or _core.Workspace(),
+        reverse=case.reverse,
+    )
+    return out
+
+
+@dataclass(frozen=True)
+class CrossEntropy:
+    loss: float
+    log_probs: Float32  # (R,)
+    ranks: _core.Ids  # (R,)
+    predictions: _core.Ids  # (R,)
+    dx: Float32  # (R, D)
+    dkernel: Float32  # (D, V) or, transposed, (V, D)
+    dbias: Float32  # (V,)
+
+
+def projection_cross_entropy(
+    x: Float32,
+    kernel: Float32,
+    bias: Float32 | None,
+    targets: _core.Ids,
+    weights: Float32 | None,
+    *,
+    transposed: bool = False,
+    workspace: _core.Workspace | None = None,
+) -> CrossEntropy:
+    rows, vocabulary = len(x), kernel.shape[0 if transposed else 1]
+    log_probs, dx, dkernel, dbias = (
+        unwritten(rows),
+        unwritten(*x.shape),
+        unwritten(*kernel.shape),
+        unwritten(vocabulary),
+    )
+    ranks, predictions = np.full(rows, -9, np.int32), np.full(rows, -9, np.int32)
+    loss = _core.projection_cross_entropy(
+        x,
+        kernel,
+        bias,
+        targets,
+        weights,
+        log_probs,
+        ranks,
+        predictions,
+        dx,
+        dkernel,
+        dbias if bias is not None else None,
+        workspace or _core.Workspace(),
+        transposed=transposed,
+    )
+    return CrossEntropy(loss, log_probs, ranks, predictions, dx, dkernel, dbias)
+
+
+def assert_close(actual: Float32, expected: np.typing.NDArray[np.float64], relative: float, what: str = "") -> None:
+    """Within `relative` of the largest magnitude expected, or of 1: sums of terms of mixed sign cancel, their errors do
+    not, so an error is measured against the terms and not against what is left of them."""
+    assert actual.shape == expected.shape, what
+    if actual.size:
+        bound = relative * max(1.0, float(np.abs(expected).max()))
+        error = float(np.abs(actual - expected).max())
+        assert error <= bound, f"{what}: error {error:.3g} exceeds {bound:.3g}"  # also where error is NaN

@@ -1,0 +1,48 @@
+"""Linear projection, softmax and cross-entropy of one target a row, weighted.
+
+logits = x W + b                           (R, V)
+log p  = log_softmax(logits)
+L      = −Σ_r w[r] log p[r, target[r]]
+
+dlogits[r, v] = w[r] (p[r, v] − [v = target[r]])        then as in linear.py
+
+The rank of a target is the number of entries more probable than it; 0 is a correct prediction.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from tests.reference import Array, Ids, linear, softmax
+
+
+class Result(NamedTuple):
+    loss: float
+    log_probs: Array  # (R,)
+    ranks: Ids  # (R,)
+    predictions: Ids  # (R,)
+    dx: Array  # (R, D)
+    dkernel: Array  # (D, V)
+    dbias: Array  # (V,)
+    logits: Array  # (R, V)
+
+
+def forward_backward(x: Array, kernel: Array, bias: Array | None, targets: Ids, weights: Array) -> Result:
+    """x (R, D), kernel (D, V), bias (V,), targets (R,), weights (R,); a row of weight 0 is padding."""
+    padding = weights == 0.0
+    rows = np.arange(len(x))
+    targets = np.where(padding, 0, targets)
+    logits = linear.forward(x, kernel, bias)
+    log_p = softmax.log_softmax(logits)
+    log_probs = np.where(padding, 0.0, log_p[rows, targets])
+    ranks = (logits > logits[rows, targets][:, None]).sum(axis=1)
+    dlogits = np.exp(log_p)
+    dlogits[rows, targets] -= 1.0
+    return Result(
+        -float(weights @ log_probs),
+        log_probs,
+        np.where(padding, -1, ranks),
+        np.where(padding, -1, logits.argmax(axis=1)),
+        *linear.backward(x, kernel, dlogits * weights[:, None]),
+        logits,
+    )
