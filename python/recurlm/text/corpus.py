@@ -1,0 +1,176 @@
+"""Texts as token ids on disk: read in chunks, written once, mapped; a corpus may be larger than memory.
+
+The ids of a corpus are one array: the tokens of all files, one after the other, or those of each text of a list
+followed by its end, which is ``<bos>`` (for words ``<eos> <bos>``). The ``<bos>`` that opens a stream is not in it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import os
+import shutil
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from recurlm.files import atomic_write
+from recurlm.text.tokenizer import Ids, Tokenizer
+
+StoredIds = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
+PathLike = str | os.PathLike[str]
+
+CHUNK_BYTES = 1 << 20
+
+
+def read_text(path: PathLike) -> Iterator[str]:
+    """The text of a UTF-8 file in chunks; a byte order mark at its head is dropped, line ends are kept as they are.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the file is a folder, is empty, or is not UTF-8; the message gives the offset of the first bad byte.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, expected a text file")
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {path}")
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    offset, empty = 0, True
+    with path.open("rb") as file:
+        while True:
+            data = file.read(CHUNK_BYTES)
+            held = len(decoder.getstate()[0])
+            try:
+                chunk = decoder.decode(data, final=not data)
+            except UnicodeDecodeError as error:
+                where = offset - held + error.start
+                raise ValueError(f"{path} is not UTF-8 text: {error.reason} at byte {where}") from None
+            if empty:
+                chunk = chunk.removeprefix("\ufeff")
+            if chunk:
+                empty = False
+                yield chunk
+            if not data:
+                break
+            offset += len(data)
+    if empty:
+        raise ValueError(f"{path} is empty")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What a corpus is made of: files read one after the other as one text, or a list of separate texts."""
+
+    files: tuple[Path, ...] = ()
+    strings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, data: PathLike | Sequence[str | Path], name: str = "data") -> Texts:
+        """A ``str`` or ``Path`` names a file; a list holds texts, or, if all its items are ``Path``, files."""
+        if isinstance(data, (str, os.PathLike)):
+            return cls(files=(Path(data),))
+        items = list(data)
+        if not items:
+            raise ValueError(f"{name} is an empty list, expected a file or texts")
+        if all(isinstance(item, Path) for item in items):
+            return cls(files=tuple(map(Path, items)))
+        for i, item in enumerate(items):
+            if not isinstance(item, str):
+                raise TypeError(f"{name}[{i}] must be a str, got {type(item).__name__}")
+        return cls(strings=tuple(map(str, items)))
+
+    @property
+    def separate(self) -> bool:
+        """Whether each text stands for itself; if not, there is one text."""
+        return bool(self.strings)
+
+    def chunks(self) -> Iterator[str]:
+        yield from self.strings
+        for path in self.files:
+            yield from read_text(path)
+
+    def each(self) -> Iterator[Iterable[str]]:
+        """The chunks of each text."""
+        if self.separate:
+            for text in self.strings:
+                yield [text]
+        else:
+            yield self.chunks()
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Token ids of some texts, and how long these were.
+
+    Attributes:
+        ids: (tokens,), uint16 or int32, read-only, mapped from a file.
+        characters: Unicode characters of the texts.
+        bytes: their bytes in UTF-8.
+    """
+
+    ids: StoredIds
+    characters: int
+    bytes: int
+
+    def split(self, fraction: float) -> tuple[StoredIds, StoredIds]:
+        """The first part and, with the last ``fraction`` of the ids, the second."""
+        if not 0 < fraction < 1:
+            raise ValueError(f"validation_split must be between 0 and 1, got {fraction}")
+        cut = round(len(self.ids) * (1 - fraction))
+        return self.ids[:cut], self.ids[cut:]
+
+
+def build_corpus(texts: Texts, tokenizer: Tokenizer, folder: Path | None = None) -> Corpus:
+    """Encode ``texts`` into a file of ``folder``, or map the one that is there for this very text and tokenizer.
+
+    Without a folder, or where it cannot be written to, the file is temporary and gone with the corpus.
+    """
+    key, characters, size = _measure(texts, tokenizer)
+    dtype = np.dtype("<u2" if tokenizer.vocabulary_size <= 1 << 16 else "<i4")
+    kept = folder is not None and _writable(folder)
+    where = folder if folder is not None and kept else Path(tempfile.mkdtemp(prefix="recurlm-"))
+    path = where / f"tokens-{key}.bin"
+    if not path.exists():
+        with atomic_write(path) as file:
+            for ids in _encode(texts, tokenizer):
+                file.write(ids.astype(dtype).tobytes())
+    corpus = Corpus(np.memmap(path, dtype, mode="r"), characters, size)
+    if not kept:
+        weakref.finalize(corpus, shutil.rmtree, where, ignore_errors=True)
+    return corpus
+
+
+def _measure(texts: Texts, tokenizer: Tokenizer) -> tuple[str, int, int]:
+    """A key for the texts and the tokenizer, and the texts' length in characters and in bytes."""
+    digest = hashlib.sha256(tokenizer.to_json().encode())
+    characters = size = 0
+    for text in texts.each():
+        digest.update(b"\xff" if texts.separate else b"\xfe")  # not in UTF-8: no two corpora share what is hashed
+        for chunk in text:
+            data = chunk.encode()
+            digest.update(data)
+            characters, size = characters + len(chunk), size + len(data)
+    if not size:
+        raise ValueError("the texts are all empty")
+    return digest.hexdigest()[:24], characters, size
+
+
+def _encode(texts: Texts, tokenizer: Tokenizer) -> Iterator[Ids]:
+    end = np.array(list(dict.fromkeys([tokenizer.end_id, tokenizer.bos_id])), np.int32)
+    for text in texts.each():
+        yield from tokenizer.encode_chunks(text)
+        if texts.separate:
+            yield end
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        return False
+    return os.access(folder, os.W_OK)

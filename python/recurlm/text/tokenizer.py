@@ -1,0 +1,130 @@
+"""What every tokenizer is: a vocabulary, and the ways from text to token ids and back.
+
+Every vocabulary holds ``<bos>``, which opens a text and is never drawn in generation. Text comes as an iterable of
+chunks, cut anywhere, so that no corpus has to fit in memory; the chunks give the same ids as their concatenation.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+Ids = npt.NDArray[np.int32]
+
+BOS = "<bos>"
+EOS = "<eos>"
+UNKNOWN = "<unk>"
+FORMAT_VERSION = 1
+
+
+class TextDecoder(ABC):
+    """Ids to text, a piece at a time; the pieces joined are the text that one call would give."""
+
+    @abstractmethod
+    def decode(self, ids: Sequence[int] | Ids, final: bool = False) -> str:
+        """Text that ``ids`` complete; ``final`` also releases what was held back, such as half a UTF-8 character."""
+
+
+class Tokenizer(ABC):
+    """A vocabulary and the two ways through it.
+
+    Attributes:
+        kind: the name under which it is saved and asked for: ``"char"``, ``"byte"`` or ``"word"``.
+        bos_id: the id that opens every text.
+        unknown_id: the id of what is not in the vocabulary, or None where there is none.
+        end_id: the id that ends a text: ``<eos>`` for words, else the ``<bos>`` of the text that follows.
+    """
+
+    kind: ClassVar[str]
+    bos_id: int
+    unknown_id: int | None = None
+
+    @property
+    def end_id(self) -> int:
+        return self.bos_id
+
+    @property
+    @abstractmethod
+    def tokens(self) -> Sequence[str]:
+        """The readable name of every id, in order."""
+
+    @property
+    def vocabulary_size(self) -> int:
+        return len(self.tokens)
+
+    @property
+    @abstractmethod
+    def trained(self) -> bool:
+        """Whether there is a vocabulary; without one, only ``train`` may be called."""
+
+    @abstractmethod
+    def train(self, chunks: Iterable[str]) -> None:
+        """Take the vocabulary from text that comes in chunks."""
+
+    @abstractmethod
+    def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
+        """Encode text that comes in chunks, holding no more than a chunk and a word in memory."""
+
+    @abstractmethod
+    def decoder(self, prefix: str = "") -> TextDecoder:
+        """A decoder of what comes after the text ``prefix``."""
+
+    @abstractmethod
+    def _vocabulary(self) -> dict[str, Any]:
+        """The fields of ``tokenizer.json`` besides format_version and kind."""
+
+    @classmethod
+    @abstractmethod
+    def _from_vocabulary(cls, fields: dict[str, Any]) -> Tokenizer: ...
+
+    def encode(self, text: str) -> Ids:
+        """Ids of a text, int32 of shape (tokens,); ``<bos>`` is not added.
+
+        Raises:
+            ValueError: a character is not in the vocabulary (characters only; unknown words become ``<unk>``).
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"text must be a str, got {type(text).__name__}")
+        parts = list(self.encode_chunks([text]))
+        return np.concatenate(parts) if parts else np.empty(0, np.int32)
+
+    def decode(self, ids: Sequence[int] | Ids) -> str:
+        """The text of ids. ``<bos>`` has none; bytes that are not UTF-8 become U+FFFD.
+
+        Raises:
+            IndexError: an id is negative or not below ``vocabulary_size``.
+        """
+        return self.decoder().decode(ids, final=True)
+
+    def to_json(self) -> str:
+        """The contents of ``tokenizer.json``."""
+        if not self.trained:
+            raise ValueError(f"the {self.kind} tokenizer has no vocabulary yet: call train, or fit a model with it")
+        fields = {"format_version": FORMAT_VERSION, "kind": self.kind, **self._vocabulary()}
+        return json.dumps(fields, ensure_ascii=False, indent=1) + "\n"
+
+    def checked(self, ids: Sequence[int] | Ids) -> list[int]:
+        """``ids`` as a list, every one of the vocabulary."""
+        array = np.asarray(ids)
+        if array.size and array.dtype.kind not in "iu":
+            raise TypeError(f"ids must be integers, got {array.dtype}")
+        wrong = np.flatnonzero((array < 0) | (array >= self.vocabulary_size))
+        if wrong.size:
+            raise IndexError(f"ids[{wrong[0]}] is {array[wrong[0]]}, expected 0 <= id < {self.vocabulary_size}")
+        return list(map(int, array))
+
+
+def field(fields: dict[str, Any], name: str, *kinds: type | None) -> Any:
+    """``fields[name]``, of one of ``kinds`` (None: null is allowed)."""
+    if name not in fields:
+        raise ValueError(f"field {name!r} is missing")
+    value = fields[name]
+    if not any(value is None if kind is None else type(value) is kind for kind in kinds):
+        expected = " or ".join("null" if kind is None else kind.__name__ for kind in kinds)
+        raise ValueError(f"field {name!r} must be {expected}, got {type(value).__name__}")
+    return value

@@ -1,0 +1,317 @@
+"""Text to token ids and back: characters, bytes or words."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from recurlm.text.tokenizer import BOS, EOS, FORMAT_VERSION, UNKNOWN, Ids, TextDecoder, Tokenizer, field
+
+
+class _JoinDecoder(TextDecoder):
+    """Every id has its own text."""
+
+    def __init__(self, tokenizer: Tokenizer):
+        self._tokenizer = tokenizer
+
+    def decode(self, ids: Sequence[int] | Ids, final: bool = False) -> str:
+        tokens, bos = self._tokenizer.tokens, self._tokenizer.bos_id
+        return "".join(tokens[i] for i in self._tokenizer.checked(ids) if i != bos)
+
+
+class CharTokenizer(Tokenizer):
+    """One token for each Unicode character of the training text, ``<bos>`` first, then in code point order.
+
+    There is no unknown character: text with one is an error that names it, because a model that has
+    never seen it has nothing to say about it.
+
+    >>> tokenizer = CharTokenizer()
+    >>> tokenizer.train(["abca"])
+    >>> tokenizer.encode("cab").tolist()
+    [3, 1, 2]
+    """
+
+    kind = "char"
+    bos_id = 0
+
+    def __init__(self, characters: str = ""):
+        self._set(characters)
+
+    def _set(self, characters: str) -> None:
+        codes = _code_points(characters)
+        if np.any(np.diff(codes.astype(np.int64)) <= 0):
+            raise ValueError("characters must be distinct and in code point order")
+        if np.any((codes >= 0xD800) & (codes <= 0xDFFF)):
+            raise ValueError("characters must not contain surrogates (U+D800 to U+DFFF), which are not characters")
+        self._tokens = [BOS, *characters]
+        self._lookup = np.full(
+            int(codes[-1]) + 2 if codes.size else 1, -1, np.int32
+        )  # the last entry: not in the vocabulary
+        self._lookup[codes] = np.arange(1, codes.size + 1, dtype=np.int32)
+
+    @property
+    def tokens(self) -> Sequence[str]:
+        return self._tokens
+
+    @property
+    def trained(self) -> bool:
+        return len(self._tokens) > 1
+
+    def train(self, chunks: Iterable[str]) -> None:
+        seen: set[str] = set()
+        for chunk in chunks:
+            seen.update(chunk)
+        if not seen:
+            raise ValueError("the text is empty: there are no characters to learn")
+        self._set("".join(sorted(seen)))
+
+    def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
+        position = 0
+        for chunk in chunks:
+            codes = _code_points(chunk)
+            ids = self._lookup[np.minimum(codes, len(self._lookup) - 1)]
+            if ids.size and ids.min() < 0:
+                index = int(np.argmin(ids))
+                raise ValueError(
+                    f"character {chunk[index]!r} (U+{ord(chunk[index]):04X}) at position {position + index} is not "
+                    f"among the {self.vocabulary_size - 1} characters of the vocabulary"
+                )
+            position += len(chunk)
+            yield ids
+
+    def decoder(self, prefix: str = "") -> TextDecoder:
+        return _JoinDecoder(self)
+
+    def _vocabulary(self) -> dict[str, Any]:
+        return {"characters": "".join(self._tokens[1:])}
+
+    @classmethod
+    def _from_vocabulary(cls, fields: dict[str, Any]) -> CharTokenizer:
+        return cls(field(fields, "characters", str))
+
+
+def _code_points(text: str) -> npt.NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+class ByteTokenizer(Tokenizer):
+    """The 256 bytes of UTF-8 and ``<bos>`` (256): any text, no training.
+
+    >>> ByteTokenizer().encode("é").tolist()
+    [195, 169]
+    """
+
+    kind = "byte"
+    bos_id = 256
+    _tokens: ClassVar[Sequence[str]] = (*(chr(b) if 32 <= b < 127 else f"<0x{b:02X}>" for b in range(256)), BOS)
+
+    @property
+    def tokens(self) -> Sequence[str]:
+        return self._tokens
+
+    @property
+    def trained(self) -> bool:
+        return True
+
+    def train(self, chunks: Iterable[str]) -> None:
+        """Nothing to learn; the text is not read."""
+
+    def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
+        for chunk in chunks:
+            yield np.frombuffer(chunk.encode("utf-8"), np.uint8).astype(np.int32)
+
+    def decoder(self, prefix: str = "") -> TextDecoder:
+        return _ByteDecoder(self)
+
+    def _vocabulary(self) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def _from_vocabulary(cls, fields: dict[str, Any]) -> ByteTokenizer:
+        return cls()
+
+
+class _ByteDecoder(TextDecoder):
+    """Holds back the bytes of a character until its last one has come."""
+
+    def __init__(self, tokenizer: ByteTokenizer):
+        self._tokenizer = tokenizer
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def decode(self, ids: Sequence[int] | Ids, final: bool = False) -> str:
+        bos = self._tokenizer.bos_id
+        return self._utf8.decode(bytes(i for i in self._tokenizer.checked(ids) if i != bos), final)
+
+
+class WordTokenizer(Tokenizer):
+    """Words between white space, ``<eos>`` for each line end, ``<unk>`` for words outside the vocabulary.
+
+    Decoding puts one space between words, so other spacing is lost. The words ``<unk>`` and ``<eos>`` of an
+    already prepared text (Penn Treebank, WikiText) are those tokens.
+
+    Args:
+        size: the largest vocabulary, with its three special tokens; the most frequent words stay. None: no limit.
+        minimum_count: words that occur less often become ``<unk>``.
+        pattern: a regular expression that cuts each piece between white space further, for instance
+            ``r"\\w+|[^\\w\\s]"`` to part punctuation from words; None keeps pieces whole.
+
+    >>> tokenizer = WordTokenizer()
+    >>> tokenizer.train(["to be or not to be"])
+    >>> tokenizer.encode("to see\\n").tolist()
+    [4, 1, 2]
+    """
+
+    kind = "word"
+    bos_id = 0
+    unknown_id = 1
+    eos_id = 2
+    _special = (BOS, UNKNOWN, EOS)
+
+    def __init__(self, size: int | None = None, minimum_count: int = 1, pattern: str | None = None):
+        if size is not None and size < len(self._special) + 1:
+            raise ValueError(f"size must be at least {len(self._special) + 1}, got {size}")
+        if minimum_count < 1:
+            raise ValueError(f"minimum_count must be at least 1, got {minimum_count}")
+        try:
+            self._pattern = None if pattern is None else re.compile(pattern)
+        except re.error as error:
+            raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}") from None
+        self.size, self.minimum_count, self.pattern = size, minimum_count, pattern
+        self._set([])
+
+    def _set(self, words: Sequence[str]) -> None:
+        self._tokens = [*self._special, *words]
+        self._ids = {word: i for i, word in enumerate(self._tokens) if word != BOS}
+        if len(self._ids) != len(self._tokens) - 1:
+            raise ValueError("words must be distinct")
+
+    @property
+    def end_id(self) -> int:
+        return self.eos_id
+
+    @property
+    def tokens(self) -> Sequence[str]:
+        return self._tokens
+
+    @property
+    def trained(self) -> bool:
+        return len(self._tokens) > len(self._special)
+
+    def train(self, chunks: Iterable[str]) -> None:
+        counts: Counter[str] = Counter()
+        for words in self._words(chunks):
+            counts.update(words)
+        for special in self._special:
+            counts.pop(special, None)
+        # Equal counts in order of spelling: the vocabulary does not depend on where the chunks were cut.
+        ranked = sorted((w for w, n in counts.items() if n >= self.minimum_count), key=lambda w: (-counts[w], w))
+        if not ranked:
+            raise ValueError(f"the text has no word that occurs {self.minimum_count} times or more")
+        self._set(ranked if self.size is None else ranked[: self.size - len(self._special)])
+
+    def _words(self, chunks: Iterable[str]) -> Iterator[list[str]]:
+        """The words of each chunk, line ends as ``<eos>``; a word that the end may have cut waits for the next."""
+        rest = ""
+        for chunk in chunks:
+            text = rest + chunk
+            end = len(text)
+            while end > 0 and not text[end - 1].isspace():
+                end -= 1
+            rest = text[end:]
+            yield self._split(text[:end])
+        yield self._split(rest)
+
+    def _split(self, text: str) -> list[str]:
+        words = text.replace("\n", f" {EOS} ").split()
+        if self._pattern is None:
+            return words
+        return [piece for word in words for piece in self._pieces(self._pattern, word)]
+
+    def _pieces(self, pattern: re.Pattern[str], word: str) -> list[str]:
+        if word in self._special:
+            return [word]
+        return [match.group() for match in pattern.finditer(word) if match.group()]
+
+    def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
+        for words in self._words(chunks):
+            ids = (self._ids.get(word, self.unknown_id) for word in words)
+            yield np.fromiter(ids, np.int32, len(words))
+
+    def decoder(self, prefix: str = "") -> TextDecoder:
+        return _WordDecoder(self, glued=not prefix or prefix[-1].isspace())
+
+    def _vocabulary(self) -> dict[str, Any]:
+        return {
+            "size": self.size,
+            "minimum_count": self.minimum_count,
+            "pattern": self.pattern,
+            "words": self._tokens[len(self._special) :],
+        }
+
+    @classmethod
+    def _from_vocabulary(cls, fields: dict[str, Any]) -> WordTokenizer:
+        size, pattern = field(fields, "size", int, None), field(fields, "pattern", str, None)
+        tokenizer = cls(size, field(fields, "minimum_count", int), pattern)
+        words = field(fields, "words", list)
+        if not all(isinstance(word, str) for word in words):
+            raise ValueError("words must be a list of strings")
+        tokenizer._set(words)
+        return tokenizer
+
+
+class _WordDecoder(TextDecoder):
+    """Spaces go before a word, never after it, so that nothing trails at the end of a line."""
+
+    def __init__(self, tokenizer: WordTokenizer, glued: bool):
+        self._tokenizer = tokenizer
+        self._glued = glued
+
+    def decode(self, ids: Sequence[int] | Ids, final: bool = False) -> str:
+        pieces = []
+        for i in self._tokenizer.checked(ids):
+            if i == self._tokenizer.eos_id:
+                pieces.append("\n")
+                self._glued = True
+            elif i != self._tokenizer.bos_id:
+                pieces.append(self._tokenizer.tokens[i] if self._glued else " " + self._tokenizer.tokens[i])
+                self._glued = False
+        return "".join(pieces)
+
+
+_KINDS: dict[str, type[Tokenizer]] = {cls.kind: cls for cls in (CharTokenizer, ByteTokenizer, WordTokenizer)}
+
+
+def get(tokenizer: str | Tokenizer) -> Tokenizer:
+    """A tokenizer by its kind, or the tokenizer itself."""
+    if isinstance(tokenizer, Tokenizer):
+        return tokenizer
+    if tokenizer not in _KINDS:
+        raise ValueError(f"tokenizer must be one of {', '.join(_KINDS)} or a Tokenizer, got {tokenizer!r}")
+    return _KINDS[tokenizer]()
+
+
+def from_json(text: str) -> Tokenizer:
+    """The tokenizer whose ``to_json`` gave ``text``.
+
+    Raises:
+        ValueError: the text is not JSON, or a field is missing, unknown or of the wrong type.
+    """
+    fields = json.loads(text)
+    if not isinstance(fields, dict):
+        raise ValueError("expected a JSON object")
+    version, kind = field(fields, "format_version", int), field(fields, "kind", str)
+    if version != FORMAT_VERSION:
+        raise ValueError(f"format_version is {version}, this version of recurlm reads {FORMAT_VERSION}")
+    if kind not in _KINDS:
+        raise ValueError(f"kind must be one of {', '.join(_KINDS)}, got {kind!r}")
+    tokenizer = _KINDS[kind]._from_vocabulary(fields)
+    unknown = fields.keys() - {"format_version", "kind"} - tokenizer._vocabulary().keys()
+    if unknown:
+        raise ValueError(f"unknown field {sorted(unknown)[0]!r}")
+    return tokenizer

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from recurlm.text.batching import Streams, evaluation_streams
+
+BOS = 0
+
+
+def corpus(tokens: int) -> np.ndarray:
+    return np.arange(1, tokens + 1, dtype=np.uint16)
+
+
+@given(batch=st.integers(1, 5), window=st.integers(1, 6), extra=st.integers(0, 40))
+def test_streams_are_contiguous_windows(batch: int, window: int, extra: int) -> None:
+    ids = corpus(batch * window + extra)
+    streams = Streams(ids, BOS, batch, window)
+    windows = list(streams.windows())
+    assert len(windows) == streams.steps == len(ids) // batch // window
+    inputs = np.concatenate([x for x, _, _ in windows], axis=1)
+    targets = np.concatenate([y for _, y, _ in windows], axis=1)
+    assert inputs.dtype == targets.dtype == np.int32
+    for b in range(batch):
+        start = b * streams.length
+        np.testing.assert_array_equal(targets[b], ids[start : start + targets.shape[1]])
+        np.testing.assert_array_equal(inputs[b], [BOS, *targets[b, :-1]])
+
+
+@given(batch=st.integers(1, 5), window=st.integers(1, 6), tokens=st.integers(1, 60))
+def test_whole_streams_score_every_token_once(batch: int, window: int, tokens: int) -> None:
+    ids = corpus(tokens)
+    windows = list(Streams(ids, BOS, batch, window, whole=True).windows())
+    scored = np.concatenate([y[w == 1] for _, y, w in windows if w is not None])
+    np.testing.assert_array_equal(np.sort(scored), ids)
+    for x, _, _ in windows:
+        assert x.shape[1] <= window
+
+
+@given(start=st.integers(0, 9))
+def test_reading_resumes_at_any_window(start: int) -> None:
+    streams = Streams(corpus(100), BOS, 2, 5)
+    for (x, y, _), (x_again, y_again, _) in zip(list(streams.windows())[start:], streams.windows(start), strict=True):
+        np.testing.assert_array_equal(x, x_again)
+        np.testing.assert_array_equal(y, y_again)
+
+
+def test_one_stream_sees_the_opening_once_and_then_the_text() -> None:
+    (x, y, w), (x2, y2, w2) = Streams(corpus(5), BOS, 1, 3, whole=True).windows()
+    assert (x.tolist(), y.tolist()) == ([[0, 1, 2]], [[1, 2, 3]])
+    assert (x2.tolist(), y2.tolist()) == ([[3, 4]], [[4, 5]])
+    assert w is not None
+    assert w2 is not None
+    assert w.all()
+    assert w2.all()
+
+
+def test_text_shorter_than_a_window_of_every_stream_raises() -> None:
+    with pytest.raises(ValueError, match="too short: 11 tokens, but one window of 4 for each of 3 streams takes 12"):
+        Streams(corpus(11), BOS, 3, 4)
+    assert Streams(corpus(12), BOS, 3, 4).steps == 1
+    with pytest.raises(ValueError, match="window must be at least 1, got 0"):
+        Streams(corpus(12), BOS, 3, 0)
+
+
+def test_evaluation_uses_fewer_streams_for_short_texts() -> None:
+    assert evaluation_streams(corpus(7), BOS, 8).batch_size == 1
+    assert evaluation_streams(corpus(64), BOS, 8).batch_size == 2
+    assert evaluation_streams(corpus(10_000), BOS, 8).batch_size == 64
+    assert evaluation_streams(corpus(10_000), BOS, 8, most=1).batch_size == 1
