@@ -1,6 +1,7 @@
 """The core's calls as the tests make them: outputs begin as NaN, so that an element left unwritten shows."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from recurlm import _core
@@ -66,17 +67,18 @@ def forward(case: RecurrentCase, workspace: _core.Workspace | None = None) -> Fo
     return Forward(cell, states, saved)
 
 
-def backward(case: RecurrentCase, run: Forward, workspace: _core.Workspace | None = None) -> Backward:
-    """`run` is used up: the core overwrites what forward saved."""
+def backward(
+    case: RecurrentCase,
+    run: Forward,
+    workspace: _core.Workspace | None = None,
+    start: Sequence[Float32] | None = None,
+) -> Backward:
+    """`run` is used up: the core overwrites what forward saved. Gradients of parameters are added to `start`, if given."""
     steps, batch, width, units = case.sizes
     dinitial = tuple(d.copy() for d in case.dfinal)
-    out = Backward(
-        unwritten(steps, batch, width),
-        unwritten(*case.kernel.shape),
-        unwritten(*case.recurrent_kernel.shape),
-        unwritten(*case.spec.bias_shape(units)),
-        dinitial,
-    )
+    shapes = [case.kernel.shape, case.recurrent_kernel.shape, case.spec.bias_shape(units)]
+    dparameters = [unwritten(*s) for s in shapes] if start is None else [a.copy() for a in start]
+    out = Backward(unwritten(steps, batch, width), *dparameters, dinitial=dinitial)
     lstm = len(dinitial) == 2
     _core.recurrent_backward(
         run.cell,
@@ -97,8 +99,21 @@ def backward(case: RecurrentCase, run: Forward, workspace: _core.Workspace | Non
         out.dbias,
         workspace or _core.Workspace(),
         reverse=case.reverse,
+        accumulate=start is not None,
     )
     return out
+
+
+def rows_of(case: RecurrentCase, rows: slice) -> RecurrentCase:
+    """The same case for some rows of its batch."""
+    return replace(
+        case,
+        x=np.ascontiguousarray(case.x[:, rows]),
+        dy=np.ascontiguousarray(case.dy[:, rows]),
+        initial=tuple(s[rows].copy() for s in case.initial),
+        dfinal=tuple(d[rows].copy() for d in case.dfinal),
+        mask=None if case.mask is None else np.ascontiguousarray(case.mask[:, rows]),
+    )
 
 
 @dataclass(frozen=True)
