@@ -73,12 +73,12 @@ def backward(
     workspace: _core.Workspace | None = None,
     start: Sequence[Float32] | None = None,
 ) -> Backward:
-    """`run` is used up: the core overwrites what forward saved. Gradients of parameters are added to `start`, if given."""
+    """Use up `run`: the core overwrites what forward saved. Gradients of parameters are added to `start`, if given."""
     steps, batch, width, units = case.sizes
     dinitial = tuple(d.copy() for d in case.dfinal)
     shapes = [case.kernel.shape, case.recurrent_kernel.shape, case.spec.bias_shape(units)]
-    dparameters = [unwritten(*s) for s in shapes] if start is None else [a.copy() for a in start]
-    out = Backward(unwritten(steps, batch, width), *dparameters, dinitial=dinitial)
+    dkernel, drecurrent_kernel, dbias = (unwritten(*s) for s in shapes) if start is None else (a.copy() for a in start)
+    out = Backward(unwritten(steps, batch, width), dkernel, drecurrent_kernel, dbias, dinitial)
     lstm = len(dinitial) == 2
     _core.recurrent_backward(
         run.cell,

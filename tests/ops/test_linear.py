@@ -8,8 +8,8 @@ from tests.ops import calls
 from tests.reference import Array, linear
 from tests.reference.cases import Float32, double, normal
 
-# R, D, N. Rows around the height of a block of accumulators, columns around one and two panels of 32, and a depth beyond
-# any block of k.
+# R, D, N. Rows around the height of a block of accumulators, columns around one and two panels of 32, and a depth
+# beyond any block of k.
 SIZES = [
     (0, 3, 4),
     (1, 1, 1),
@@ -57,10 +57,9 @@ def test_backward(sizes: tuple[int, int, int], accumulate: bool, transposed: boo
     x, kernel, dy = normal(rng, rows, depth), normal(rng, depth, width), normal(rng, rows, width)
     before_kernel, before_bias = normal(rng, depth, width), normal(rng, width)
     dx = calls.unwritten(rows, depth)
-    dkernel = (
-        stored(before_kernel, transposed).copy() if accumulate else calls.unwritten(*stored(kernel, transposed).shape)
-    )
-    dbias = before_bias.copy() if accumulate else calls.unwritten(width)
+    dkernel, dbias = stored(before_kernel, transposed).copy(), before_bias.copy()
+    if not accumulate:
+        dkernel[...] = dbias[...] = np.nan
     _core.linear_backward(
         x,
         stored(kernel, transposed),

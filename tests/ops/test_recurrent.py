@@ -91,7 +91,7 @@ def test_a_row_with_a_length_is_the_row_cut_off(spec: CellSpec, reverse: bool, i
 
 
 def gradients_of_repeats(case: RecurrentCase, row: int, length: int) -> Float32:
-    total = case.dfinal[0][row].copy()
+    total: Float32 = case.dfinal[0][row].copy()
     for dy in case.dy[length:, row][::-1]:  # in the order in which the core adds them
         total += dy
     return total
