@@ -10,8 +10,8 @@ from tests.ops import calls
 from tests.reference import projection_cross_entropy
 from tests.reference.cases import Float32, double, normal
 
-# Logits here are sums of 5 products, exp is good to 2^-22.5, and a log-sum adds up to 1000 of them: errors of probabilities
-# stay below a few units of 1e-7, those of log-probabilities near that times log p of up to 15.
+# Logits here are sums of 5 products, exp is good to 2^-22.5, and a log-sum adds up to 1000 of them: probabilities are
+# good to a few units of 1e-7, log-probabilities to that times the 15 to which they go.
 PROBABILITIES = 2e-6
 WIDTH = 5
 
@@ -92,13 +92,13 @@ def test_padding_is_not_looked_at(isa: str) -> None:
 def test_bad_target_is_named_and_nothing_is_written(bad: int) -> None:
     x, kernel, bias, targets, _ = (a.copy() for a in inputs(13, 65))
     targets[4] = bad
-    outputs = [np.full(13, 7.0, np.float32), np.full(13, 7, np.int32), np.full(13, 7, np.int32)]
-    gradients = [np.full(a.shape, 7.0, np.float32) for a in (x, kernel, bias)]
+    log_probs, ranks, predictions = np.full(13, 7.0, np.float32), np.full(13, 7, np.int32), np.full(13, 7, np.int32)
+    dx, dkernel, dbias = (np.full(a.shape, 7.0, np.float32) for a in (x, kernel, bias))
     with pytest.raises(IndexError, match=rf"targets\b.*\b4\b.*{bad}"):
         _core.projection_cross_entropy(
-            x, kernel, bias, targets, None, outputs[0], outputs[1], outputs[2], *gradients, _core.Workspace()
+            x, kernel, bias, targets, None, log_probs, ranks, predictions, dx, dkernel, dbias, _core.Workspace()
         )
-    for array in outputs + gradients:
+    for array in [log_probs, ranks, predictions, dx, dkernel, dbias]:
         assert (array == 7).all()
 
 
@@ -152,42 +152,31 @@ def test_accumulate_and_optional_gradients(transposed: bool, isa: str) -> None:
         kernel = np.ascontiguousarray(kernel.T)
     once = calls.projection_cross_entropy(x, kernel, bias, targets, weights, transposed=transposed)
     dkernel, dbias = np.ones_like(kernel), np.ones_like(bias)
-    workspace = _core.Workspace()
-    ids = [np.empty(13, np.int32) for _ in range(2)]
-    log_probs = calls.unwritten(13)
-    loss = _core.projection_cross_entropy(
-        x,
-        kernel,
-        bias,
-        targets,
-        weights,
-        log_probs,
-        *ids,
-        None,
-        dkernel,
-        dbias,
-        workspace,
-        transposed=transposed,
-        accumulate=True,
-    )
-    assert loss == once.loss
+    workspace, log_probs = _core.Workspace(), calls.unwritten(13)
+    ranks, predictions = np.empty(13, np.int32), np.empty(13, np.int32)
+
+    def run(dkernel: Float32 | None, dbias: Float32 | None, accumulate: bool) -> float:
+        return _core.projection_cross_entropy(
+            x,
+            kernel,
+            bias,
+            targets,
+            weights,
+            log_probs,
+            ranks,
+            predictions,
+            None,
+            dkernel,
+            dbias,
+            workspace,
+            transposed=transposed,
+            accumulate=accumulate,
+        )
+
+    assert run(dkernel, dbias, accumulate=True) == once.loss
     calls.assert_close(dkernel, 1.0 + double(once.dkernel), 1e-6)
     calls.assert_close(dbias, 1.0 + double(once.dbias), 1e-6)
-    loss = _core.projection_cross_entropy(
-        x,
-        kernel,
-        bias,
-        targets,
-        weights,
-        log_probs,
-        *ids,
-        None,
-        None,
-        None,
-        workspace,
-        transposed=transposed,
-    )
-    assert loss == once.loss
+    assert run(None, None, accumulate=False) == once.loss
     np.testing.assert_array_equal(log_probs, once.log_probs)
 
 
