@@ -1,0 +1,96 @@
+"""The training steps that are measured: shapes, optimiser settings, initial weights and what a step multiplies."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Float = npt.NDArray[np.float32]
+Ids = npt.NDArray[np.int32]
+
+LEARNING_RATE = 1e-3
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # Keras's Adam
+CLIP_NORM = 0.25  # of pytorch/examples/word_language_model; low enough to be at work from the first step
+GATES = {"rnn": 1, "gru": 3, "lstm": 4}
+
+
+@dataclass(frozen=True)
+class Config:
+    """A language model (embedding, recurrent layers, softmax over the vocabulary) and the window it trains on."""
+
+    name: str
+    text: Literal["char", "word"]
+    vocabulary: int
+    embedding: int
+    units: int
+    layers: int
+    batch: int
+    steps: int
+    cell: Literal["rnn", "gru", "lstm"] = "lstm"
+
+    @property
+    def tokens(self) -> int:
+        """Tokens a training step sees."""
+        return self.batch * self.steps
+
+    @property
+    def gates(self) -> int:
+        return GATES[self.cell]
+
+    @property
+    def input_dims(self) -> list[int]:
+        """Input width of each recurrent layer."""
+        return [self.embedding] + [self.units] * (self.layers - 1)
+
+    @property
+    def multiplied_weights(self) -> int:
+        """Weights that multiply an activation; the embedding is looked up, the biases are added."""
+        cells = sum((dim + self.units) * self.gates * self.units for dim in self.input_dims)
+        return cells + self.units * self.vocabulary
+
+    @property
+    def counted_flops(self) -> int:
+        """Of a training step: one product forward, two backward; each multiplies and adds once a weight and token."""
+        return 3 * 2 * self.multiplied_weights * self.tokens
+
+
+CONFIGS = {
+    config.name: config
+    for config in (
+        Config("char-128", "char", 65, 128, 128, 1, 50, 50),
+        Config("char-512x2", "char", 65, 512, 512, 2, 64, 64),
+        Config("char-512x2-gru", "char", 65, 512, 512, 2, 64, 64, "gru"),
+        Config("char-512x2-rnn", "char", 65, 512, 512, 2, 64, 64, "rnn"),
+        Config("ptb-small", "word", 10_000, 200, 200, 2, 20, 20),
+        Config("ptb-medium", "word", 10_000, 650, 650, 2, 20, 35),
+        Config("ptb-medium-gru", "word", 10_000, 650, 650, 2, 20, 35, "gru"),
+        Config("ptb-medium-rnn", "word", 10_000, 650, 650, 2, 20, 35, "rnn"),
+        Config("ptb-large", "word", 10_000, 1500, 1500, 2, 20, 35),
+        Config("wt2-650-b80", "word", 33_278, 650, 650, 2, 80, 35),
+    )
+}
+QUICK = ("char-128", "char-512x2", "ptb-small", "ptb-medium")
+
+
+def initial_weights(config: Config, seed: int = 0) -> list[Float]:
+    """Uniform in ``±1 / sqrt(units)``, in the order and layout of Keras's ``get_weights``.
+
+    embedding (V, D); for each layer kernel (D, G*H), recurrent_kernel (H, G*H), bias (G*H,) or, for a GRU, (2, 3*H);
+    then the projection's kernel (H, V) and bias (V,).
+    """
+    rng = np.random.default_rng(seed)
+    bound = np.float32(config.units**-0.5)
+
+    def draw(*shape: int) -> Float:
+        weights = rng.random(shape, dtype=np.float32)
+        weights *= 2 * bound
+        weights -= bound
+        return weights
+
+    columns = config.gates * config.units
+    weights = [draw(config.vocabulary, config.embedding)]
+    for dim in config.input_dims:
+        weights += [draw(dim, columns), draw(config.units, columns)]
+        weights.append(draw(2, columns) if config.cell == "gru" else draw(columns))
+    return [*weights, draw(config.units, config.vocabulary), draw(config.vocabulary)]

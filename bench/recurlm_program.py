@@ -1,0 +1,54 @@
+"""recurlm through its public API, as a user would write it."""
+
+import recurlm
+from recurlm import Input, Model
+from recurlm.layers import GRU, LSTM, Dense, Embedding, SimpleRNN
+from recurlm.optimizers import Adam, Optimizer
+
+from bench.configs import BETA_1, BETA_2, CLIP_NORM, EPSILON, LEARNING_RATE, Config, Float, Ids
+from bench.program import Step
+
+CELLS: dict[str, type[GRU] | type[LSTM] | type[SimpleRNN]] = {"rnn": SimpleRNN, "gru": GRU, "lstm": LSTM}
+
+
+def language_model(config: Config, weights: list[Float], optimizer: Optimizer) -> Model:
+    """The configuration's model, compiled, with its state carried from batch to batch."""
+    ids = Input(shape=(None,), dtype="int32")
+    x = Embedding(config.vocabulary, config.embedding)(ids)
+    for _ in range(config.layers):
+        x = CELLS[config.cell](config.units, return_sequences=True, stateful=True)(x)
+    model = Model(ids, Dense(config.vocabulary, activation="softmax")(x))
+    model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy")
+    model.set_weights(weights)
+    return model
+
+
+def build(config: Config, weights: list[Float], threads: int) -> Step:
+    recurlm.set_num_threads(threads)
+    adam = Adam(LEARNING_RATE, beta_1=BETA_1, beta_2=BETA_2, epsilon=EPSILON, global_clipnorm=CLIP_NORM)
+    model = language_model(config, weights, adam)
+
+    def step(ids: Ids, targets: Ids) -> float:
+        return float(model.train_on_batch(ids, targets))
+
+    return step
+
+
+def executed_flops(config: Config) -> int:
+    """Every product of the definition is formed, on panels of 32 columns: the core's packed layout pads to them.
+
+    A panel holds 32 units of one gate, or 8 units of an LSTM's four gates, two panels at a time.
+    """
+    block = 16 if config.cell == "lstm" else 32
+    gates = config.gates * padded(config.units, block)
+    multiplied = 0
+    for dim in config.input_dims:
+        forward_and_weights = 2 * (dim + config.units) * gates
+        multiplied += forward_and_weights + gates * (padded(dim, 32) + padded(config.units, 32))
+    vocabulary = padded(config.vocabulary, 32)
+    multiplied += vocabulary * (2 * config.units + padded(config.units, 32))
+    return 2 * multiplied * config.tokens
+
+
+def padded(size: int, block: int) -> int:
+    return -(-size // block) * block
