@@ -1,0 +1,48 @@
+# The two commands of the README are `make demo` and `make test`; nothing is installed outside .venv.
+PYTHON ?= python3
+CXX ?= c++
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find csrc python -type f -not -path '*/__pycache__/*') CMakeLists.txt pyproject.toml
+
+.PHONY: demo test lint native bench clean check-tools
+
+demo: $(VENV)/.installed
+	$(BIN)/recurlm demo $(DEMO_FLAGS)
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+lint: $(VENV)/.installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Sanitizers on the native test binary: make native PRESET=asan (or ubsan, tsan).
+PRESET ?= asan
+native: $(VENV)/.installed-test
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cmake --workflow --preset $(PRESET)
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m bench
+
+check-tools:
+	@command -v $(CXX) >/dev/null || { echo "recurlm needs a C++17 compiler (Debian: apt install build-essential)" >&2; exit 1; }
+	@command -v $(PYTHON) >/dev/null || { echo "recurlm needs Python 3.10 or newer (Debian: apt install python3)" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "recurlm needs Python 3.10 or newer; set PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import os, sysconfig, sys; sys.exit(not os.path.exists(os.path.join(sysconfig.get_paths()["include"], "Python.h")))' || { echo "recurlm needs the Python headers (Debian: apt install python3-dev)" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "recurlm needs Python's venv module (Debian: apt install python3-venv)" >&2; exit 1; }
+
+$(BIN)/python: | check-tools
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(BIN)/python $(SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[test]' cmake ninja pybind11
+	@touch $@
+
+clean:
+	rm -rf build $(VENV)

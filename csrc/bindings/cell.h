@@ -1,0 +1,10 @@
+#pragma once
+
+#include "bindings/linear_arguments.h"
+#include "ops/recurrent.h"
+
+namespace recurlm::bindings {
+
+CellWeights read_cell_weights(const CellSpec& spec, py::handle kernel, py::handle recurrent_kernel, py::handle bias);
+
+}  // namespace recurlm::bindings

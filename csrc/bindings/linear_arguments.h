@@ -1,0 +1,14 @@
+#pragma once
+
+#include <string>
+
+#include "bindings/arrays.h"
+#include "ops/linear.h"
+
+namespace recurlm::bindings {
+
+LinearWeights read_linear(py::handle kernel, py::handle bias, bool transposed, index inputs);
+LinearGradients write_linear(py::handle dkernel, py::handle dbias, const LinearWeights& weights, bool accumulate);
+kernels::Activation parse_activation(const std::string& name);
+
+}  // namespace recurlm::bindings

@@ -1,0 +1,37 @@
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "bindings/bind.h"
+#include "bindings/workspace.h"
+#include "cpu/isa.h"
+#include "cpu/threads.h"
+#include "ops/peak.h"
+
+namespace py = pybind11;
+
+namespace recurlm::bindings {
+
+void bind_machine(py::module_& module) {
+  module.def("supported_isas", [] {
+    std::vector<std::string> names;
+    for (Isa isa : supported_isas()) names.emplace_back(isa_name(isa));
+    return names;
+  });
+  module.def("get_isa", [] { return isa_name(active_isa()); });
+  module.def("set_isa", &set_isa, py::arg("name"));
+  module.def("has_openmp", &has_openmp);
+  module.def("available_cores", &available_cores);
+  module.def("get_num_threads", &get_num_threads);
+  module.def("set_num_threads", &set_num_threads, py::arg("threads"));
+  module.def("measure_peak", &measure_peak, py::arg("seconds"), py::arg("threads"),
+             py::call_guard<py::gil_scoped_release>());
+  py::class_<PyWorkspace>(module, "Workspace")
+      .def(py::init<>())
+      .def_property_readonly("nbytes", &PyWorkspace::nbytes)
+      .def_property_readonly("growths", &PyWorkspace::growths);
+  // An environment variable that names what this machine lacks stops the import, not some later call.
+  active_isa();
+  get_num_threads();
+}
+
+}  // namespace recurlm::bindings

@@ -1,0 +1,105 @@
+#include "ops/optimizers.h"
+
+#include <string>
+
+#include "bindings/arrays.h"
+#include "bindings/bind.h"
+#include "ops/reductions.h"
+
+namespace recurlm::bindings {
+
+namespace {
+
+UpdateRule make_rule(const std::string& kind, double momentum, bool nesterov, double rho, bool centered, double beta_1,
+                     double beta_2, bool amsgrad, double epsilon, double clip_value) {
+  UpdateRule rule{UpdateKind::sgd, momentum, rho, beta_1, beta_2, epsilon, clip_value, nesterov, centered, amsgrad};
+  if (kind == "rmsprop")
+    rule.kind = UpdateKind::rmsprop;
+  else if (kind == "adagrad")
+    rule.kind = UpdateKind::adagrad;
+  else if (kind == "adam")
+    rule.kind = UpdateKind::adam;
+  else if (kind != "sgd")
+    throw py::value_error("kind must be sgd, rmsprop, adagrad or adam, not '" + kind + "'");
+  return rule;
+}
+
+std::string entry(const char* name, std::size_t i) { return std::string(name) + "[" + std::to_string(i) + "]"; }
+
+py::array any_shape(py::handle object, const std::string& name) {
+  if (!py::isinstance<py::array>(object)) return checked_array<float>(object, name.c_str(), {}, Access::read);
+  return checked_array<float>(object, name.c_str(), shape_of(py::reinterpret_borrow<py::array>(object)), Access::read);
+}
+
+void require_length(std::size_t actual, std::size_t expected, const char* name) {
+  if (actual != expected)
+    throw py::value_error(std::string(name) + " must have " + std::to_string(expected) + " entries, not " +
+                          std::to_string(actual));
+}
+
+py::array_t<double> py_squared_norms(const py::sequence& gradients) {
+  std::vector<const float*> data;
+  std::vector<index> counts;
+  for (std::size_t i = 0; i < gradients.size(); ++i) {
+    const py::object item = gradients[i];
+    const py::array array = any_shape(item, entry("gradients", i));
+    data.push_back(static_cast<const float*>(array.data()));
+    counts.push_back(array.size());
+  }
+  py::array_t<double> norms(static_cast<py::ssize_t>(data.size()));
+  double* out = norms.mutable_data();
+  py::gil_scoped_release release;
+  squared_norms(static_cast<index>(data.size()), data.data(), counts.data(), out);
+  return norms;
+}
+
+ParameterSpan read_span(const UpdateRule& rule, std::size_t i, const py::object& parameter, const py::object& gradient,
+                        const py::sequence& slots) {
+  const py::array values = any_shape(parameter, entry("parameters", i));
+  const Shape shape = shape_of(values);
+  ParameterSpan span{};
+  span.count = values.size();
+  span.parameter = write<float>(parameter, entry("parameters", i).c_str(), shape);
+  span.gradient = read<float>(gradient, entry("gradients", i).c_str(), shape);
+  require_length(slots.size(), static_cast<std::size_t>(rule.slots()), entry("slots", i).c_str());
+  for (std::size_t s = 0; s < slots.size(); ++s) {
+    const py::object slot = slots[s];
+    span.slots[s] = write<float>(slot, (entry("slots", i) + "[" + std::to_string(s) + "]").c_str(), shape);
+  }
+  return span;
+}
+
+void py_apply_update(const UpdateRule& rule, std::int64_t step, double learning_rate, const py::sequence& parameters,
+                     const py::sequence& gradients, const py::sequence& slots, py::handle scales,
+                     py::handle weight_decays) {
+  const std::size_t count = parameters.size();
+  require_length(gradients.size(), count, "gradients");
+  require_length(slots.size(), count, "slots");
+  const auto* scale = read<double>(scales, "scales", {static_cast<index>(count)});
+  const auto* decay = read<double>(weight_decays, "weight_decays", {static_cast<index>(count)});
+  if (step < 1) throw py::value_error("step counts from 1, not " + std::to_string(step));
+  std::vector<ParameterSpan> spans;
+  for (std::size_t i = 0; i < count; ++i) {
+    spans.push_back(read_span(rule, i, parameters[i], gradients[i], py::sequence(slots[i])));
+    spans.back().gradient_scale = scale[i];
+    spans.back().weight_decay = decay[i];
+  }
+  py::gil_scoped_release release;
+  apply_update(rule, step, learning_rate, spans);
+}
+
+}  // namespace
+
+void bind_optimizers(py::module_& module) {
+  using py::arg;
+  py::class_<UpdateRule>(module, "UpdateRule")
+      .def(py::init(&make_rule), arg("kind"), py::kw_only(), arg("momentum") = 0.0, arg("nesterov") = false,
+           arg("rho") = 0.9, arg("centered") = false, arg("beta_1") = 0.9, arg("beta_2") = 0.999,
+           arg("amsgrad") = false, arg("epsilon") = 1e-7, arg("clip_value") = 0.0)
+      .def_property_readonly("slots", &UpdateRule::slots);
+  module.def("squared_norms", &py_squared_norms, arg("gradients"));
+  module.def("apply_update", &py_apply_update, arg("rule"), arg("step"), arg("learning_rate"), arg("parameters"),
+             arg("gradients"), arg("slots"), arg("scales"), arg("weight_decays"));
+}
+
+}  // namespace recurlm::bindings

@@ -1,0 +1,75 @@
+#include "cpu/isa.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <stdexcept>
+
+namespace recurlm {
+
+namespace {
+
+constexpr Isa all_isas[] = {Isa::sse4, Isa::avx2, Isa::avx512};
+
+bool supported(Isa isa) {
+  __builtin_cpu_init();
+  switch (isa) {
+    case Isa::sse4:
+      return __builtin_cpu_supports("sse4.2");
+    case Isa::avx2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2");
+    case Isa::avx512:
+      return supported(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+             __builtin_cpu_supports("avx512cd");
+  }
+  return false;
+}
+
+std::string supported_names() {
+  std::string names;
+  for (Isa isa : supported_isas()) names += (names.empty() ? "" : ", ") + std::string(isa_name(isa));
+  return names;
+}
+
+Isa parse(const std::string& name) {
+  for (Isa isa : supported_isas())
+    if (name == isa_name(isa)) return isa;
+  throw std::invalid_argument("instruction set '" + name + "' is unknown or not supported by this processor, which has: " +
+                              supported_names());
+}
+
+Isa initial() {
+  if (const char* name = std::getenv("RECURLM_ISA"); name && *name) return parse(name);
+  const auto isas = supported_isas();
+  if (isas.empty()) throw std::invalid_argument("recurlm needs a processor with SSE4.2 (x86-64-v2)");
+  return isas.back();
+}
+
+std::atomic<Isa>& active() {
+  static std::atomic<Isa> isa{initial()};
+  return isa;
+}
+
+}  // namespace
+
+const char* isa_name(Isa isa) {
+  switch (isa) {
+    case Isa::sse4: return "sse4";
+    case Isa::avx2: return "avx2";
+    case Isa::avx512: return "avx512";
+  }
+  return "";
+}
+
+std::vector<Isa> supported_isas() {
+  std::vector<Isa> isas;
+  for (Isa isa : all_isas)
+    if (supported(isa)) isas.push_back(isa);
+  return isas;
+}
+
+Isa active_isa() { return active().load(std::memory_order_relaxed); }
+
+void set_isa(const std::string& name) { active().store(parse(name), std::memory_order_relaxed); }
+
+}  // namespace recurlm

@@ -1,0 +1,19 @@
+// Which instruction set's kernels are in use.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace recurlm {
+
+enum class Isa { sse4, avx2, avx512 };  // x86-64-v2, -v3, -v4; ascending
+
+const char* isa_name(Isa isa);
+std::vector<Isa> supported_isas();  // by this processor; empty where even sse4 is missing
+
+// The best supported one unless RECURLM_ISA or set_isa names another. Both throw std::invalid_argument for a name that is
+// unknown or that this processor lacks.
+Isa active_isa();
+void set_isa(const std::string& name);
+
+}  // namespace recurlm

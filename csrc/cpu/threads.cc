@@ -1,0 +1,147 @@
+#include "cpu/threads.h"
+
+#include <pthread.h>
+#include <sched.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <fstream>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <thread>
+
+#ifdef _OPENMP
+#include <omp.h>
+#endif
+
+namespace recurlm {
+
+namespace {
+
+int cgroup_quota() {
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  std::string quota;
+  double period = 0;
+  if (!(file >> quota >> period) || quota == "max" || period <= 0) return 0;
+  return static_cast<int>(std::ceil(std::strtod(quota.c_str(), nullptr) / period));
+}
+
+int variable(const char* name) {
+  const char* text = std::getenv(name);
+  if (!text || !*text) return 0;
+  char* end = nullptr;
+  const long value = std::strtol(text, &end, 10);
+  // OMP_NUM_THREADS may be a list, one number for each nesting level; the first is ours.
+  if (end == text || (*end != '\0' && *end != ',') || value < 1 || value > 4096)
+    throw std::invalid_argument(std::string(name) + " must be a number of threads from 1 to 4096, not '" + text + "'");
+  return static_cast<int>(value);
+}
+
+int initial_threads() {
+  if (const int n = variable("RECURLM_NUM_THREADS")) return n;
+  if (const int n = variable("OMP_NUM_THREADS")) return n;
+  return available_cores();
+}
+
+std::atomic<int>& thread_limit() {
+  static std::atomic<int> limit{initial_threads()};
+  return limit;
+}
+
+std::atomic<bool> region_running{false};
+
+// The pool's threads do not survive fork(), and libgomp would wait for them for ever: release them before it.
+void release_pool_at_fork() {
+#ifdef _OPENMP
+  static std::once_flag once;
+  std::call_once(once, [] {
+    pthread_atfork([] { omp_pause_resource_all(omp_pause_hard); }, nullptr, [] { region_running = false; });
+  });
+#endif
+}
+
+void pause() { __builtin_ia32_pause(); }
+
+}  // namespace
+
+int available_cores() {
+  cpu_set_t set;
+  int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
+                                                           : static_cast<int>(std::thread::hardware_concurrency());
+  if (const int quota = cgroup_quota()) cores = std::min(cores, quota);
+  return std::max(cores, 1);
+}
+
+bool has_openmp() {
+#ifdef _OPENMP
+  return true;
+#else
+  return false;
+#endif
+}
+
+int get_num_threads() { return thread_limit().load(std::memory_order_relaxed); }
+
+void set_num_threads(int n) {
+  if (n < 1 || n > 4096) throw std::invalid_argument("threads must be from 1 to 4096, not " + std::to_string(n));
+  thread_limit().store(n, std::memory_order_relaxed);
+}
+
+int threads_for(double operations) {
+  // Waking a thread costs about a microsecond; one core does some 10^5 operations in that time.
+  constexpr double per_thread = 5e5;
+  const double useful = operations / per_thread;
+  const int limit = get_num_threads();
+  return useful >= limit ? limit : std::max(1, static_cast<int>(useful));
+}
+
+void Barrier::wait() {
+  const unsigned generation = generation_.load(std::memory_order_acquire);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == size_) {
+    arrived_.store(0, std::memory_order_relaxed);
+    generation_.store(generation + 1, std::memory_order_release);
+    return;
+  }
+  for (int spins = 0; generation_.load(std::memory_order_acquire) == generation; ++spins) {
+    if (spins < 4000)
+      pause();
+    else
+      sched_yield();
+  }
+}
+
+namespace detail {
+
+void run_team(int threads, void (*body)(Team&, void*), void* context) {
+#ifdef _OPENMP
+  bool expected = false;
+  if (threads > 1 && region_running.compare_exchange_strong(expected, true)) {
+    release_pool_at_fork();
+    Barrier barrier(threads);
+#pragma omp parallel num_threads(threads)
+    {
+      // num_threads is a wish: where fewer came, nobody would meet at the barrier, so one thread does all the work.
+      if (omp_get_num_threads() == threads) {
+        Team team(omp_get_thread_num(), threads, barrier);
+        body(team, context);
+      } else if (omp_get_thread_num() == 0) {
+        Team team(0, 1, barrier);
+        body(team, context);
+      }
+    }
+    region_running.store(false);
+    return;
+  }
+#else
+  (void)threads;
+#endif
+  Barrier barrier(1);
+  Team team(0, 1, barrier);
+  body(team, context);
+}
+
+}  // namespace detail
+
+}  // namespace recurlm

@@ -1,0 +1,92 @@
+// Activations, softmax over rows, sums: one pass over memory each.
+#pragma once
+
+#include "kernels/math.h"
+
+namespace recurlm::kernels::RECURLM_KERNEL_ISA {
+namespace {
+
+template <Activation F>
+void activate(index count, const float* x, float* y) {
+  for (index i = 0; i < count; i += lanes) {
+    const index n = tail(count, i);
+    store_n(y + i, apply(F, load_n(x + i, n)), n);
+  }
+}
+
+void activation_forward(Activation f, index count, const float* x, float* y) {
+  switch (f) {
+    case Activation::tanh: return activate<Activation::tanh>(count, x, y);
+    case Activation::sigmoid: return activate<Activation::sigmoid>(count, x, y);
+    case Activation::relu: return activate<Activation::relu>(count, x, y);
+    case Activation::linear: return activate<Activation::linear>(count, x, y);
+  }
+}
+
+void activation_backward(Activation f, index count, const float* y, const float* dy, float* dx) {
+  for (index i = 0; i < count; i += lanes) {
+    const index n = tail(count, i);
+    store_n(dx + i, load_n(dy + i, n) * gradient(f, load_n(y + i, n)), n);
+  }
+}
+
+// The largest of `count` > 0 elements.
+RECURLM_INLINE float largest(index count, const float* x) {
+  vec best = set1(x[0]);
+  index i = 0;
+  for (; i + lanes <= count; i += lanes) best = max(load(x + i), best);
+  float values[lanes];
+  store(values, best);
+  float result = values[0];
+  for (int l = 1; l < lanes; ++l) result = values[l] > result ? values[l] : result;
+  for (; i < count; ++i) result = x[i] > result ? x[i] : result;
+  return result;
+}
+
+void softmax_forward(index rows, index cols, const float* x, float* y) {
+  for (index r = 0; r < rows; ++r, x += cols, y += cols) {
+    const vec shift = set1(largest(cols, x));
+    vec total = set1(0.0f);
+    for (index i = 0; i < cols; i += lanes) {
+      const index n = tail(cols, i);
+      const vec e = exp(load_n(x + i, n) - shift);
+      store_n(y + i, e, n);
+      total = total + load_n(y + i, n);  // loaded again, so that lanes beyond the row count as 0
+    }
+    const vec scale = set1(1.0f / sum(total));
+    for (index i = 0; i < cols; i += lanes) {
+      const index n = tail(cols, i);
+      store_n(y + i, load_n(y + i, n) * scale, n);
+    }
+  }
+}
+
+// dx = y * (dy - sum(dy * y))
+void softmax_backward(index rows, index cols, const float* y, const float* dy, float* dx) {
+  for (index r = 0; r < rows; ++r, y += cols, dy += cols, dx += cols) {
+    vec total = set1(0.0f);
+    for (index i = 0; i < cols; i += lanes) {
+      const index n = tail(cols, i);
+      total = fmadd(load_n(dy + i, n), load_n(y + i, n), total);
+    }
+    const vec shift = set1(sum(total));
+    for (index i = 0; i < cols; i += lanes) {
+      const index n = tail(cols, i);
+      store_n(dx + i, load_n(y + i, n) * (load_n(dy + i, n) - shift), n);
+    }
+  }
+}
+
+void add(index count, const float* x, float* y) {
+  for (index i = 0; i < count; i += lanes) {
+    const index n = tail(count, i);
+    store_n(y + i, load_n(x + i, n) + load_n(y + i, n), n);
+  }
+}
+
+void column_sums(index rows, index cols, const float* x, index ld, float* sums) {
+  for (index r = 0; r < rows; ++r) add(cols, x + r * ld, sums);
+}
+
+}  // namespace
+}  // namespace recurlm::kernels::RECURLM_KERNEL_ISA

@@ -1,0 +1,55 @@
+// Compiled once for each instruction set, RECURLM_KERNEL_ISA. All of it has internal linkage but the table.
+#include "kernels/table.h"
+
+#include "kernels/vec.h"
+
+#include "kernels/math.h"
+
+#include "kernels/gemm.h"
+
+#include "kernels/elementwise.h"
+#include "kernels/gru.h"
+#include "kernels/lstm.h"
+#include "kernels/optimizers.h"
+#include "kernels/peak.h"
+#include "kernels/rnn.h"
+#include "kernels/softmax.h"
+
+#define RECURLM_CONCAT_(a, b) a##b
+#define RECURLM_CONCAT(a, b) RECURLM_CONCAT_(a, b)
+
+namespace recurlm::kernels {
+
+using namespace RECURLM_KERNEL_ISA;
+
+extern const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table);
+
+const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table) = {
+    gemm_max_rows,
+    gemm,
+    rnn_forward,
+    rnn_backward,
+    gru_forward,
+    gru_backward,
+    lstm_forward,
+    lstm_backward,
+    gru_reset_forward,
+    gru_candidate_forward,
+    gru_candidate_backward,
+    gru_reset_backward,
+    softmax_cross_entropy,
+    activation_forward,
+    activation_backward,
+    softmax_forward,
+    softmax_backward,
+    sgd,
+    rmsprop,
+    adagrad,
+    adam,
+    squared_norm,
+    multiply_add_registers,
+    add,
+    column_sums,
+};
+
+}  // namespace recurlm::kernels

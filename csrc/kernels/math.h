@@ -1,0 +1,62 @@
+// exp, sigmoid and tanh on vectors. tests/ops/test_activations.py holds them to the bounds stated here.
+#pragma once
+
+#include "kernels/vec.h"
+
+namespace recurlm::kernels::RECURLM_KERNEL_ISA {
+namespace {
+
+// exp(x) with a relative error of at most 2^-22.5 for -87.33 <= x <= 88.37; 0 below, exp(88.37) above; NaN stays NaN.
+// x = n ln 2 + r with |r| <= ln 2 / 2 (ln 2 in two parts, so that n * high is exact); exp(r) by its Taylor series to degree 7,
+// whose remainder on that interval is below 6e-9.
+RECURLM_INLINE vec exp(vec x) {
+  constexpr float lowest = -87.33f, highest = 88.37f;
+  const vec clamped = min(set1(highest), max(set1(lowest), x));  // the second operand is returned where x is NaN
+  const vec n = round(clamped * set1(1.44269504f));  // in [-126, 127]: exponents of normal numbers
+  const vec r = fmadd(n, set1(2.12194440e-4f), fmadd(n, set1(-0.693359375f), clamped));
+  vec p = set1(1.0f / 5040);
+  p = fmadd(p, r, set1(1.0f / 720));
+  p = fmadd(p, r, set1(1.0f / 120));
+  p = fmadd(p, r, set1(1.0f / 24));
+  p = fmadd(p, r, set1(1.0f / 6));
+  p = fmadd(p, r, set1(0.5f));
+  p = fmadd(p, r, set1(1.0f));
+  p = fmadd(p, r, set1(1.0f));
+  return select_gt(set1(lowest), x, set1(0.0f), scale_exponent(p, n));
+}
+
+// Absolute error at most 2e-7.
+RECURLM_INLINE vec sigmoid(vec x) {
+  const vec one = set1(1.0f);
+  return one / (one + exp(set1(0.0f) - x));
+}
+
+// tanh x = 2 sigmoid(2x) - 1. Absolute error at most 3e-7.
+RECURLM_INLINE vec tanh(vec x) { return fmadd(set1(2.0f), sigmoid(x + x), set1(-1.0f)); }
+
+RECURLM_INLINE vec relu(vec x) { return max(x, set1(0.0f)); }
+
+// Gradients from the function's value y.
+RECURLM_INLINE vec sigmoid_gradient(vec y) { return y * (set1(1.0f) - y); }
+RECURLM_INLINE vec tanh_gradient(vec y) { return fmadd(set1(0.0f) - y, y, set1(1.0f)); }
+
+RECURLM_INLINE vec apply(Activation f, vec x) {
+  switch (f) {
+    case Activation::tanh: return tanh(x);
+    case Activation::sigmoid: return sigmoid(x);
+    case Activation::relu: return relu(x);
+    default: return x;
+  }
+}
+
+RECURLM_INLINE vec gradient(Activation f, vec y) {
+  switch (f) {
+    case Activation::tanh: return tanh_gradient(y);
+    case Activation::sigmoid: return sigmoid_gradient(y);
+    case Activation::relu: return select_gt(y, set1(0.0f), set1(1.0f), set1(0.0f));
+    default: return set1(1.0f);
+  }
+}
+
+}  // namespace
+}  // namespace recurlm::kernels::RECURLM_KERNEL_ISA

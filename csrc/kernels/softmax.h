@@ -1,0 +1,151 @@
+// Softmax and cross-entropy in place on packed logits. The caller has set the columns beyond `classes` to -infinity.
+#pragma once
+
+#include "kernels/math.h"
+
+namespace recurlm::kernels::RECURLM_KERNEL_ISA {
+namespace {
+
+// Rows lie 128 bytes apart within a panel, and panels far apart: a block of rows is taken through each panel together, so that
+// whole pages are read in order instead of one line in each.
+constexpr index row_block = 16;
+constexpr int panel_vectors = static_cast<int>(panel_width) / lanes;
+
+struct RowMaximum {
+  vec value[panel_vectors], panel[panel_vectors];
+};
+
+struct Best {
+  float value;
+  index at;
+};
+
+RECURLM_INLINE Best first_maximum(const RowMaximum& m) {
+  float value[panel_width], panel[panel_width];
+  for (int v = 0; v < panel_vectors; ++v) {
+    store(value + v * lanes, m.value[v]);
+    store(panel + v * lanes, m.panel[v]);
+  }
+  Best best{value[0], static_cast<index>(panel[0]) * panel_width};
+  for (index l = 1; l < panel_width; ++l) {
+    const index at = static_cast<index>(panel[l]) * panel_width + l;
+    if (value[l] > best.value || (value[l] == best.value && at < best.at)) best = {value[l], at};
+  }
+  return best;
+}
+
+struct SoftmaxRows {
+  const SoftmaxCrossEntropy& s;
+  index first, rows, panels;
+
+  float* logits(index p, index r) const { return s.logits + p * s.panel + (first + r) * panel_width; }
+  bool ignored(index r) const { return s.weights && s.weights[first + r] == 0.0f; }
+  float* target(index r) const {
+    const index t = s.targets[first + r];
+    return logits(t / panel_width, r) + t % panel_width;
+  }
+};
+
+void find_maxima(const SoftmaxRows& block, Best* best) {
+  RowMaximum maxima[row_block];
+  for (index r = 0; r < block.rows; ++r)
+    for (int v = 0; v < panel_vectors; ++v) maxima[r].value[v] = load(block.logits(0, r) + v * lanes), maxima[r].panel[v] = set1(0.0f);
+  for (index p = 1; p < block.panels; ++p) {
+    const vec here = set1(static_cast<float>(p));  // exact: there are fewer than 2^24 panels
+    for (index r = 0; r < block.rows; ++r)
+      for (int v = 0; v < panel_vectors; ++v) {
+        const vec x = load(block.logits(p, r) + v * lanes);
+        maxima[r].panel[v] = select_gt(x, maxima[r].value[v], here, maxima[r].panel[v]);
+        maxima[r].value[v] = max(x, maxima[r].value[v]);
+      }
+  }
+  for (index r = 0; r < block.rows; ++r) best[r] = first_maximum(maxima[r]);
+}
+
+// Entries that stand before the target when sorted by logit, equal ones by index: rank 0 is the arg max.
+void count_ranks(const SoftmaxRows& block) {
+  const vec one = set1(1.0f), zero = set1(0.0f);
+  for (index r = 0; r < block.rows; ++r) {
+    if (block.ignored(r)) continue;
+    const index target = block.s.targets[block.first + r], target_panel = target / panel_width;
+    const float value = *block.target(r);
+    vec count = zero;
+    for (index p = 0; p < target_panel; ++p)
+      for (int v = 0; v < panel_vectors; ++v)
+        count = count + select_ge(load(block.logits(p, r) + v * lanes), set1(value), one, zero);
+    for (index p = target_panel + 1; p < block.panels; ++p)
+      for (int v = 0; v < panel_vectors; ++v)
+        count = count + select_gt(load(block.logits(p, r) + v * lanes), set1(value), one, zero);
+    auto rank = static_cast<std::int32_t>(sum(count));
+    for (index l = 0; l < panel_width; ++l) {
+      const float x = block.logits(target_panel, r)[l];
+      rank += x > value || (x == value && l < target % panel_width);
+    }
+    block.s.ranks[block.first + r] = rank;
+  }
+}
+
+// Logits become exp(logit - maximum); returns the sum of each row. Stored only where a gradient is wanted.
+void exponentiate(const SoftmaxRows& block, const Best* best, float* sums) {
+  vec totals[row_block];
+  for (index r = 0; r < block.rows; ++r) totals[r] = set1(0.0f);
+  for (index p = 0; p < block.panels; ++p)
+    for (index r = 0; r < block.rows; ++r)
+      for (int v = 0; v < panel_vectors; ++v) {
+        float* at = block.logits(p, r) + v * lanes;
+        const vec e = exp(load(at) - set1(best[r].value));
+        if (block.s.gradient) store(at, e);
+        totals[r] = totals[r] + e;
+      }
+  for (index r = 0; r < block.rows; ++r) sums[r] = sum(totals[r]);
+}
+
+void scale_gradients(const SoftmaxRows& block, const float* sums) {
+  float scales[row_block];
+  for (index r = 0; r < block.rows; ++r)
+    scales[r] = (block.s.weights ? block.s.weights[block.first + r] : 1.0f) / sums[r];
+  for (index p = 0; p < block.panels; ++p)
+    for (index r = 0; r < block.rows; ++r)
+      for (int v = 0; v < panel_vectors; ++v) {
+        float* at = block.logits(p, r) + v * lanes;
+        store(at, load(at) * set1(scales[r]));
+      }
+  for (index r = 0; r < block.rows; ++r)
+    if (!block.ignored(r)) *block.target(r) -= block.s.weights ? block.s.weights[block.first + r] : 1.0f;
+}
+
+// ln x for x >= 1, a sum of exponentials whose largest is 1: x = 2^e m with sqrt(1/2) <= m < sqrt(2), and
+// ln m = 2 artanh((m - 1) / (m + 1)) by its series. In double; error below 1e-9.
+RECURLM_INLINE double log_of_sum(double x) {
+  int e = 0;
+  while (x >= 1.4142135623730951) x *= 0.5, ++e;
+  const double s = (x - 1) / (x + 1), q = s * s;
+  double p = 1.0 / 13;
+  for (int k = 11; k >= 1; k -= 2) p = p * q + 1.0 / k;
+  return e * 0.6931471805599453 + 2 * s * p;
+}
+
+void softmax_cross_entropy(const SoftmaxCrossEntropy& s) {
+  const index panels = (s.classes + panel_width - 1) / panel_width;
+  for (index first = 0; first < s.rows; first += row_block) {
+    const SoftmaxRows block{s, first, s.rows - first < row_block ? s.rows - first : row_block, panels};
+    Best best[row_block];
+    float sums[row_block], target_logits[row_block];
+    find_maxima(block, best);
+    count_ranks(block);
+    for (index r = 0; r < block.rows; ++r) target_logits[r] = block.ignored(r) ? 0.0f : *block.target(r);
+    exponentiate(block, best, sums);
+    for (index r = 0; r < block.rows; ++r) {
+      const bool ignored = block.ignored(r);
+      s.predictions[first + r] = ignored ? -1 : static_cast<std::int32_t>(best[r].at);
+      if (ignored) s.ranks[first + r] = -1;
+      // A NaN in the row has made the sum a NaN, and the sum of an overflow is infinite: neither ends the loop of the log.
+      const double log_sum = sums[r] < 3e38f ? log_of_sum(sums[r]) : static_cast<double>(sums[r]);
+      s.log_probs[first + r] = ignored ? 0.0f : static_cast<float>(target_logits[r] - best[r].value - log_sum);
+    }
+    if (s.gradient) scale_gradients(block, sums);
+  }
+}
+
+}  // namespace
+}  // namespace recurlm::kernels::RECURLM_KERNEL_ISA

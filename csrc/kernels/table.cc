@@ -1,0 +1,17 @@
+#include "kernels/table.h"
+
+#include "cpu/isa.h"
+
+namespace recurlm::kernels {
+
+extern const Table sse4_table, avx2_table, avx512_table;
+
+const Table& table() {
+  switch (active_isa()) {
+    case Isa::sse4: return sse4_table;
+    case Isa::avx2: return avx2_table;
+    default: return avx512_table;
+  }
+}
+
+}  // namespace recurlm::kernels

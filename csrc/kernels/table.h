@@ -1,0 +1,121 @@
+// The leaf arithmetic as one table of functions for each instruction set. Kernels neither allocate, nor start threads, nor
+// throw; sizes of 0 are legal. An entry is a rectangle of a product or the fused gates of a tile, never a vector operation.
+//
+// Only plain structs stand here: kernel files include this header, and an inline function compiled for AVX-512 in one of them
+// could replace the baseline copy at link time.
+#pragma once
+
+#include "base/types.h"
+
+namespace recurlm::kernels {
+
+// Where half a panel (16 columns) of a product goes: an offset into a row of C and how many columns are real.
+struct Column {
+  index offset;
+  index width;
+};
+
+enum class Init { zero, accumulate, bias };
+
+// C = init + A B over `rows` rows and `panels` panels.
+//
+// Every element is one chain of fused multiply-adds over ascending k, however the work is cut: C holds the running sums.
+// A(m, k) = a[m * a_row + (k % 32) * a_col + (k / 32) * a_panel], which covers row-major matrices (a_col 1, a_panel 32),
+// packed matrices (a_row 32, a_col 1) and their transposes (a_row 1, a_col 32; rows <= 32).
+struct Gemm {
+  index rows, depth, panels;
+  const float* a;
+  index a_row, a_col, a_panel;
+  const float* b;  // (panels, depth, 32)
+  index b_panel;
+  float* c;
+  index c_row;
+  const Column* columns;  // two for each panel
+  Init init;
+  const float* bias;  // (panels, 32) in packed order
+};
+
+enum class Activation : int { linear, tanh, sigmoid, relu };
+
+// Rows of one block of units of a recurrent cell: the gates of 16 units (lstm: two panels) or 32 (rnn: one; gru: three).
+struct CellTile {
+  index rows, units;  // units that are real
+  float* gates;       // packed; in: sums, out: activations; backward: gradients of the sums
+  index gates_panel;
+  float* recurrent_gates;  // gru: the recurrent part, kept apart
+  index recurrent_gates_panel;
+  const float *prev_h, *prev_c;  // all that follows: (rows, units), rows `ld` apart
+  float *h, *c;
+  const float* dy;  // or null
+  float* dh;        // in: from the step after; out: what passes straight to the step before
+  float* dc;
+  float* reset_h;  // gru, reset before: r * prev_h; backward: its gradient
+  index ld;
+  const unsigned char* mask;  // (rows) or null; where 0 the state passes on
+  Activation activation;      // rnn
+};
+
+// Softmax and cross-entropy on packed logits (panels, stride, 32), in place: logits become their gradient.
+struct SoftmaxCrossEntropy {
+  index rows, classes;
+  float* logits;
+  index panel;
+  const std::int32_t* targets;
+  const float* weights;  // or null for ones
+  float* log_probs;
+  std::int32_t* ranks;
+  std::int32_t* predictions;
+  bool gradient;
+};
+
+struct Update {
+  index count;
+  float* parameter;
+  const float* gradient;
+  float* slots[3];
+  float scale;       // of the gradient; 1 where nothing is clipped
+  float clip_value;  // 0: off
+  float decay;       // learning rate times weight decay
+  float learning_rate, momentum, beta_1, beta_2, epsilon;
+  bool nesterov, amsgrad, centered;
+};
+
+struct Table {
+  index gemm_rows;  // rows of the largest tile: the unit by which rows are given to threads
+  void (*gemm)(const Gemm&);
+
+  void (*rnn_forward)(const CellTile&);
+  void (*rnn_backward)(const CellTile&);
+  void (*gru_forward)(const CellTile&);
+  void (*gru_backward)(const CellTile&);
+  void (*lstm_forward)(const CellTile&);
+  void (*lstm_backward)(const CellTile&);
+
+  // GRU with the reset gate before the product: gates, then candidate; backward: candidate, then gates.
+  void (*gru_reset_forward)(const CellTile&);
+  void (*gru_candidate_forward)(const CellTile&);
+  void (*gru_candidate_backward)(const CellTile&);
+  void (*gru_reset_backward)(const CellTile&);
+
+  void (*softmax_cross_entropy)(const SoftmaxCrossEntropy&);
+
+  void (*activation_forward)(Activation, index count, const float* x, float* y);
+  void (*activation_backward)(Activation, index count, const float* y, const float* dy, float* dx);
+  void (*softmax_forward)(index rows, index cols, const float* x, float* y);
+  void (*softmax_backward)(index rows, index cols, const float* y, const float* dy, float* dx);
+
+  void (*sgd)(const Update&);
+  void (*rmsprop)(const Update&);
+  void (*adagrad)(const Update&);
+  void (*adam)(const Update&);
+  double (*squared_norm)(index count, const float* x);
+
+  double (*multiply_add_registers)(index rounds, float* sink);
+
+  void (*add)(index count, const float* x, float* y);  // y += x
+  void (*column_sums)(index rows, index cols, const float* x, index ld, float* sums);  // sums += column sums of x
+};
+
+const Table& table();  // of active_isa()
+
+}  // namespace recurlm::kernels

@@ -1,0 +1,137 @@
+// A vector of floats for the instruction set this file is compiled for: `vec`, `lanes` of them, and what kernels need.
+// Integers and comparisons stay out of the interface, so that a new instruction set is one page.
+#pragma once
+
+#include <immintrin.h>
+
+#include "base/types.h"
+
+namespace recurlm::kernels::RECURLM_KERNEL_ISA {
+namespace {
+
+#define RECURLM_INLINE inline __attribute__((always_inline))
+
+#if defined(RECURLM_KERNEL_avx512)
+
+constexpr int lanes = 16;
+struct vec {
+  __m512 v;
+};
+RECURLM_INLINE __mmask16 first_lanes(index n) { return static_cast<__mmask16>((1u << n) - 1); }
+
+RECURLM_INLINE vec set1(float x) { return {_mm512_set1_ps(x)}; }
+RECURLM_INLINE vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+RECURLM_INLINE vec load_n(const float* p, index n) { return {_mm512_maskz_loadu_ps(first_lanes(n), p)}; }
+RECURLM_INLINE void store(float* p, vec a) { _mm512_storeu_ps(p, a.v); }
+RECURLM_INLINE void store_n(float* p, vec a, index n) { _mm512_mask_storeu_ps(p, first_lanes(n), a.v); }
+RECURLM_INLINE vec operator+(vec a, vec b) { return {_mm512_add_ps(a.v, b.v)}; }
+RECURLM_INLINE vec operator-(vec a, vec b) { return {_mm512_sub_ps(a.v, b.v)}; }
+RECURLM_INLINE vec operator*(vec a, vec b) { return {_mm512_mul_ps(a.v, b.v)}; }
+RECURLM_INLINE vec operator/(vec a, vec b) { return {_mm512_div_ps(a.v, b.v)}; }
+RECURLM_INLINE vec fmadd(vec a, vec b, vec c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
+RECURLM_INLINE vec min(vec a, vec b) { return {_mm512_min_ps(a.v, b.v)}; }
+RECURLM_INLINE vec max(vec a, vec b) { return {_mm512_max_ps(a.v, b.v)}; }
+RECURLM_INLINE vec sqrt(vec a) { return {_mm512_sqrt_ps(a.v)}; }
+RECURLM_INLINE vec select_gt(vec a, vec b, vec yes, vec no) {
+  return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_GT_OQ), no.v, yes.v)};
+}
+RECURLM_INLINE vec select_ge(vec a, vec b, vec yes, vec no) {
+  return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_GE_OQ), no.v, yes.v)};
+}
+RECURLM_INLINE vec round(vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+// a * 2^n for integral n in [-126, 127]
+RECURLM_INLINE vec scale_exponent(vec a, vec n) {
+  return {_mm512_castsi512_ps(
+      _mm512_add_epi32(_mm512_castps_si512(a.v), _mm512_slli_epi32(_mm512_cvtps_epi32(n.v), 23)))};
+}
+
+#elif defined(RECURLM_KERNEL_avx2)
+
+constexpr int lanes = 8;
+struct vec {
+  __m256 v;
+};
+RECURLM_INLINE __m256i first_lanes(index n) {
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+}
+
+RECURLM_INLINE vec set1(float x) { return {_mm256_set1_ps(x)}; }
+RECURLM_INLINE vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+RECURLM_INLINE vec load_n(const float* p, index n) { return {_mm256_maskload_ps(p, first_lanes(n))}; }
+RECURLM_INLINE void store(float* p, vec a) { _mm256_storeu_ps(p, a.v); }
+RECURLM_INLINE void store_n(float* p, vec a, index n) { _mm256_maskstore_ps(p, first_lanes(n), a.v); }
+RECURLM_INLINE vec operator+(vec a, vec b) { return {_mm256_add_ps(a.v, b.v)}; }
+RECURLM_INLINE vec operator-(vec a, vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
+RECURLM_INLINE vec operator*(vec a, vec b) { return {_mm256_mul_ps(a.v, b.v)}; }
+RECURLM_INLINE vec operator/(vec a, vec b) { return {_mm256_div_ps(a.v, b.v)}; }
+RECURLM_INLINE vec fmadd(vec a, vec b, vec c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+RECURLM_INLINE vec min(vec a, vec b) { return {_mm256_min_ps(a.v, b.v)}; }
+RECURLM_INLINE vec max(vec a, vec b) { return {_mm256_max_ps(a.v, b.v)}; }
+RECURLM_INLINE vec sqrt(vec a) { return {_mm256_sqrt_ps(a.v)}; }
+RECURLM_INLINE vec select_gt(vec a, vec b, vec yes, vec no) {
+  return {_mm256_blendv_ps(no.v, yes.v, _mm256_cmp_ps(a.v, b.v, _CMP_GT_OQ))};
+}
+RECURLM_INLINE vec select_ge(vec a, vec b, vec yes, vec no) {
+  return {_mm256_blendv_ps(no.v, yes.v, _mm256_cmp_ps(a.v, b.v, _CMP_GE_OQ))};
+}
+RECURLM_INLINE vec round(vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+RECURLM_INLINE vec scale_exponent(vec a, vec n) {
+  return {_mm256_castsi256_ps(
+      _mm256_add_epi32(_mm256_castps_si256(a.v), _mm256_slli_epi32(_mm256_cvtps_epi32(n.v), 23)))};
+}
+
+#else  // sse4
+
+constexpr int lanes = 4;
+struct vec {
+  __m128 v;
+};
+
+RECURLM_INLINE vec set1(float x) { return {_mm_set1_ps(x)}; }
+RECURLM_INLINE vec load(const float* p) { return {_mm_loadu_ps(p)}; }
+RECURLM_INLINE vec load_n(const float* p, index n) {
+  float x[lanes] = {};
+  for (index i = 0; i < n && i < lanes; ++i) x[i] = p[i];
+  return load(x);
+}
+RECURLM_INLINE void store(float* p, vec a) { _mm_storeu_ps(p, a.v); }
+RECURLM_INLINE void store_n(float* p, vec a, index n) {
+  float x[lanes];
+  store(x, a);
+  for (index i = 0; i < n && i < lanes; ++i) p[i] = x[i];
+}
+RECURLM_INLINE vec operator+(vec a, vec b) { return {_mm_add_ps(a.v, b.v)}; }
+RECURLM_INLINE vec operator-(vec a, vec b) { return {_mm_sub_ps(a.v, b.v)}; }
+RECURLM_INLINE vec operator*(vec a, vec b) { return {_mm_mul_ps(a.v, b.v)}; }
+RECURLM_INLINE vec operator/(vec a, vec b) { return {_mm_div_ps(a.v, b.v)}; }
+RECURLM_INLINE vec fmadd(vec a, vec b, vec c) { return {_mm_add_ps(_mm_mul_ps(a.v, b.v), c.v)}; }  // two roundings
+RECURLM_INLINE vec min(vec a, vec b) { return {_mm_min_ps(a.v, b.v)}; }
+RECURLM_INLINE vec max(vec a, vec b) { return {_mm_max_ps(a.v, b.v)}; }
+RECURLM_INLINE vec sqrt(vec a) { return {_mm_sqrt_ps(a.v)}; }
+RECURLM_INLINE vec select_gt(vec a, vec b, vec yes, vec no) {
+  return {_mm_blendv_ps(no.v, yes.v, _mm_cmpgt_ps(a.v, b.v))};
+}
+RECURLM_INLINE vec select_ge(vec a, vec b, vec yes, vec no) {
+  return {_mm_blendv_ps(no.v, yes.v, _mm_cmpge_ps(a.v, b.v))};
+}
+RECURLM_INLINE vec round(vec a) { return {_mm_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
+RECURLM_INLINE vec scale_exponent(vec a, vec n) {
+  return {_mm_castsi128_ps(_mm_add_epi32(_mm_castps_si128(a.v), _mm_slli_epi32(_mm_cvtps_epi32(n.v), 23)))};
+}
+
+#endif
+
+// In a fixed order of lanes.
+RECURLM_INLINE float sum(vec a) {
+  float x[lanes];
+  store(x, a);
+  for (int width = lanes / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) x[i] += x[i + width];
+  return x[0];
+}
+
+// How many of the lanes from p on belong to `count` elements.
+RECURLM_INLINE index tail(index count, index i) { return count - i < lanes ? (count > i ? count - i : 0) : lanes; }
+
+}  // namespace
+}  // namespace recurlm::kernels::RECURLM_KERNEL_ISA

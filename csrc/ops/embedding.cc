@@ -1,0 +1,34 @@
+#include "ops/embedding.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "cpu/threads.h"
+#include "kernels/table.h"
+
+namespace recurlm {
+
+void embedding_forward(index count, const std::int32_t* ids, ConstMatrixView table, float* y) {
+  const auto bytes = static_cast<std::size_t>(table.cols) * sizeof(float);
+  parallel(threads_for(static_cast<double>(count * table.cols)), [&](Team& team) {
+    const Range share = team.share(count);
+    for (index r = share.begin; r < share.end; ++r) std::memcpy(y + r * table.cols, table.row(ids[r]), bytes);
+  });
+}
+
+void embedding_backward(index count, const std::int32_t* ids, const float* dy, MatrixView dtable) {
+  // Threads share columns, not rows: a repeated id is then always added by one thread, in order.
+  parallel(threads_for(static_cast<double>(count * dtable.cols)), [&](Team& team) {
+    const index halves = ceil_div(dtable.cols, half_width);
+    const Range share = team.share(halves);
+    const index first = share.begin * half_width, end = std::min(share.end * half_width, dtable.cols);
+    for (index r = 0; r < count && first < end; ++r)
+      kernels::table().add(end - first, dy + r * dtable.cols + first, dtable.row(ids[r]) + first);
+  });
+}
+
+void zero_rows(index count, const std::int32_t* ids, MatrixView table) {
+  for (index r = 0; r < count; ++r) std::fill_n(table.row(ids[r]), table.cols, 0.0f);
+}
+
+}  // namespace recurlm

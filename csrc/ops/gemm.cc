@@ -1,0 +1,156 @@
+#include "ops/gemm.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace recurlm {
+
+namespace {
+
+// Blocks in which both operands stay in a core's second-level cache: a panel of B (128 KB at most) meets as many rows of A
+// as fit beside it. The sums pass through memory between blocks of k, so the chain of additions is the same without them.
+constexpr index depth_block = 1024;
+constexpr index block_elements = 96 * depth_block;
+
+index row_block(const Operand& a, index granule) {
+  const index rows = std::max(block_elements / std::max(std::min(a.depth, depth_block), index{1}), granule);
+  return rows / granule * granule;
+}
+
+void multiply_block(const Product& p, const Rectangle& at, index k, index depth, Init init) {
+  const Operand& a = p.a;
+  kernels::Gemm g{};
+  g.rows = at.rows;
+  g.depth = depth;
+  g.panels = at.panels;
+  g.a = a.slice_rows(at.row, at.rows).data + k / panel_width * a.panel;
+  g.a_row = a.row;
+  g.a_col = a.col;
+  g.a_panel = a.panel;
+  g.b = p.b.at(at.panel, k);
+  g.b_panel = p.b.stride;
+  g.c = p.c.data + at.row * p.c.row;
+  g.c_row = p.c.row;
+  g.columns = p.c.columns + 2 * at.panel;
+  g.init = init;
+  g.bias = p.bias ? p.bias + at.panel * panel_width : nullptr;
+  kernels::table().gemm(g);
+}
+
+}  // namespace
+
+Operand Operand::row_major(ConstMatrixView a) {
+  return {a.data, a.rows, a.cols, a.cols, 1, panel_width, 0};
+}
+
+Operand Operand::packed(const Panels& a, index depth) { return {a.data, a.rows, depth, panel_width, 1, a.stride, 0}; }
+
+Operand Operand::packed_transposed(const Panels& a, index rows) {
+  return {a.data, rows, a.rows, 1, panel_width, panel_width * panel_width, a.stride};
+}
+
+Operand Operand::slice_rows(index first, index count) const {
+  Operand slice = *this;
+  slice.data += row_panel ? first / panel_width * row_panel + first % panel_width : first * row;
+  slice.rows = count;
+  return slice;
+}
+
+void multiply_rectangle(const Product& p, const Rectangle& at) {
+  // Rows of a transposed operand lie in panels of 32.
+  const index step = p.a.row_panel ? panel_width : std::max(at.rows, index{1});
+  for (index k = 0; k == 0 || k < p.a.depth; k += depth_block) {
+    const index depth = std::min(depth_block, p.a.depth - k);
+    const Init init = k == 0 ? p.init : Init::accumulate;
+    for (index row = at.row; row < at.row + at.rows; row += step) {
+      const index rows = std::min(step, at.row + at.rows - row);
+      multiply_block(p, {row, rows, at.panel, at.panels}, k, depth, init);
+    }
+  }
+}
+
+void multiply(const Team& team, const Product& p) {
+  const index granule = p.a.row_panel ? panel_width : kernels::table().gemm_rows;
+  const index block = row_block(p.a, granule);
+  for (index first = 0; first < p.a.rows; first += block)
+    for_share(team, p.b.panels, std::min(block, p.a.rows - first), granule,
+              [&](index panel, index panels, index row, index rows) {
+                multiply_rectangle(p, {first + row, rows, panel, panels});
+              });
+}
+
+const Column* natural_columns(Workspace::Frame& frame, index cols) {
+  const index halves = 2 * panels_of(cols);
+  auto* columns = frame.take<Column>(halves);
+  for (index q = 0; q < halves; ++q)
+    columns[q] = {q * half_width, std::clamp(cols - q * half_width, index{0}, half_width)};
+  return columns;
+}
+
+const Column* packed_columns(Workspace::Frame& frame, const Panels& c) {
+  auto* columns = frame.take<Column>(2 * c.panels);
+  for (index q = 0; q < 2 * c.panels; ++q) columns[q] = {q / 2 * c.stride + q % 2 * half_width, half_width};
+  return columns;
+}
+
+void pack(const Team& team, ConstMatrixView matrix, const Column* columns, const Panels& packed) {
+  const Range share = team.share(packed.panels);
+  for (index p = share.begin; p < share.end; ++p)
+    for (index half = 0; half < 2; ++half) {
+      const Column& from = columns[2 * p + half];
+      const auto bytes = static_cast<std::size_t>(from.width) * sizeof(float);
+      for (index r = 0; r < matrix.rows; ++r) {
+        float* to = packed.at(p, r) + half * half_width;
+        if (from.width < half_width) std::fill_n(to, half_width, 0.0f);
+        std::memcpy(to, matrix.row(r) + from.offset, bytes);
+      }
+    }
+}
+
+void pack_transposed(const Team& team, ConstMatrixView matrix, const Column* columns, const Panels& packed) {
+  const index halves = packed.rows / half_width;
+  const Range share = team.share(packed.panels);
+  for (index p = share.begin; p < share.end; ++p) {
+    const index first = p * panel_width, count = std::min(panel_width, matrix.rows - first);
+    for (index q = 0; q < halves; ++q) {
+      float* to = packed.at(p, q * half_width);
+      const Column& from = columns[q];
+      if (from.width < half_width || count < panel_width) std::fill_n(to, half_width * panel_width, 0.0f);
+      for (index n = 0; n < count; ++n) {
+        const float* source = matrix.row(first + n) + from.offset;
+        for (index k = 0; k < from.width; ++k) to[k * panel_width + n] = source[k];
+      }
+    }
+  }
+}
+
+void pack_bias(const Team& team, const float* bias, const Column* columns, index panels, float padding, float* packed) {
+  const Range share = team.share(2 * panels);
+  for (index q = share.begin; q < share.end; ++q)
+    for (index l = 0; l < half_width; ++l)
+      packed[q * half_width + l] = l >= columns[q].width ? padding : bias ? bias[columns[q].offset + l] : 0.0f;
+}
+
+void column_sums(const Team& team, const Panels& packed, const Column* columns, bool accumulate, float* out) {
+  // One chain over thousands of rows would lose digits that blocks of 64 keep.
+  constexpr index rows_per_block = 64;
+  const auto& k = kernels::table();
+  const Range share = team.share(packed.panels);
+  for (index p = share.begin; p < share.end; ++p) {
+    float total[panel_width] = {};
+    for (index r = 0; r < packed.rows; r += rows_per_block) {
+      float part[panel_width] = {};
+      k.column_sums(std::min(rows_per_block, packed.rows - r), panel_width, packed.at(p, r), panel_width, part);
+      k.add(panel_width, part, total);
+    }
+    for (index half = 0; half < 2; ++half) {
+      const Column& to = columns[2 * p + half];
+      for (index l = 0; l < to.width; ++l) {
+        const float sum = total[half * half_width + l];
+        out[to.offset + l] = accumulate ? out[to.offset + l] + sum : sum;
+      }
+    }
+  }
+}
+
+}  // namespace recurlm

@@ -1,0 +1,99 @@
+#include "ops/gru_reset_before.h"
+
+namespace recurlm {
+
+namespace {
+
+enum Gate { z, r, n, gates };
+
+Panels gate_panels(const Panels& all, int gate) {
+  return {all.data + gate * all.stride, all.rows, all.panels / gates, gates * all.stride};
+}
+
+}  // namespace
+
+void gru_reset_before_forward(Team& team, const CellRun& run, const PackedCell& weights) {
+  const auto& k = kernels::table();
+  const index batch = run.sequence.batch, units = run.spec.units;
+  for (index i = 0; i < run.sequence.steps; ++i) {
+    const index t = run.step(i);
+    Product product{run.prev_h(t), weights.recurrent_kernel,
+                    {run.saved.gates.at(0, t * batch), panel_width, run.gate_targets}, Init::accumulate};
+    for_share(team, run.spec.blocks(), batch, k.gemm_rows, [&](index block, index blocks, index row, index rows) {
+      for (index b = block; b < block + blocks; ++b) {
+        multiply_rectangle(product, {row, rows, b * gates + z, 2});
+        k.gru_reset_forward(run.tile(t, b, row, rows));
+      }
+    });
+    team.barrier();
+    product.a = Operand::row_major({run.saved.reset_h + t * run.state_size(), batch, units});
+    for_share(team, run.spec.blocks(), batch, k.gemm_rows, [&](index block, index blocks, index row, index rows) {
+      for (index b = block; b < block + blocks; ++b) {
+        multiply_rectangle(product, {row, rows, b * gates + n, 1});
+        k.gru_candidate_forward(run.tile(t, b, row, rows));
+      }
+    });
+    team.barrier();
+  }
+}
+
+GruResetBefore::GruResetBefore(Workspace::Frame& frame, const CellRun& run)
+    : unit_columns_(natural_columns(frame, run.spec.units)),
+      reset_h_(frame.take_panels(run.sequence.rows(), panels_of(run.spec.units))),
+      dreset_h_(frame.take<float>(run.state_size())) {
+  const index blocks = run.spec.blocks();
+  for (int gate = z; gate < gates; ++gate) {
+    auto* columns = frame.take<Column>(2 * blocks);
+    for (index q = 0; q < 2 * blocks; ++q)
+      columns[q] = {gate * run.spec.units + unit_columns_[q].offset, unit_columns_[q].width};
+    columns_[gate] = columns;
+    transposed_[gate] = frame.take_panels(blocks * panel_width, panels_of(run.spec.units));
+  }
+}
+
+void GruResetBefore::pack(const Team& team, const CellRun& run, ConstMatrixView recurrent_kernel) const {
+  for (int gate = z; gate < gates; ++gate)
+    pack_transposed(team, recurrent_kernel, columns_[gate], transposed_[gate]);
+  recurlm::pack(team, {run.saved.reset_h, run.sequence.rows(), run.spec.units}, unit_columns_, reset_h_);
+}
+
+void GruResetBefore::backward(Team& team, const CellRun& run, const SequenceGradients& gradients) const {
+  const auto& k = kernels::table();
+  const index batch = run.sequence.batch, units = run.spec.units, blocks = run.spec.blocks();
+  const auto gradient_of = [&](int gate, index t) {
+    return Operand::packed(gate_panels(run.saved.gates, gate).slice(t * batch, batch), blocks * panel_width);
+  };
+  const Target dh{gradients.dh, units, unit_columns_}, dreset_h{dreset_h_, units, unit_columns_};
+  for (index i = run.sequence.steps - 1; i >= -1 && run.sequence.steps > 0; --i) {
+    const bool last = i == run.sequence.steps - 1;
+    const index t = i < 0 ? 0 : run.step(i), after = last ? t : run.step(i + 1);
+    for_share(team, blocks, batch, k.gemm_rows, [&](index block, index count, index row, index rows) {
+      for (int gate = z; gate <= r && !last; ++gate)
+        multiply_rectangle({gradient_of(gate, after), transposed_[gate], dh, Init::accumulate}, {row, rows, block, count});
+      for (index b = block; b < block + count && i >= 0; ++b)
+        k.gru_candidate_backward(run.tile(t, b, row, rows, gradients));
+    });
+    team.barrier();
+    if (i < 0) return;
+    for_share(team, blocks, batch, k.gemm_rows, [&](index block, index count, index row, index rows) {
+      multiply_rectangle({gradient_of(n, t), transposed_[n], dreset_h}, {row, rows, block, count});
+      for (index b = block; b < block + count; ++b) {
+        kernels::CellTile tile = run.tile(t, b, row, rows, gradients);
+        tile.reset_h = dreset_h_ + row * units + b * run.spec.unit_block();
+        k.gru_reset_backward(tile);
+      }
+    });
+    team.barrier();
+  }
+}
+
+void GruResetBefore::weight_gradients(const Team& team, const CellRun& run, const Panels& prev_h,
+                                      const CellGradients& out) const {
+  for (int gate = z; gate < gates; ++gate)
+    multiply(team, {Operand::packed_transposed(gate == n ? reset_h_ : prev_h, run.spec.units),
+                    gate_panels(run.saved.gates, gate),
+                    {out.recurrent_kernel.data, gates * run.spec.units, columns_[gate]},
+                    gradient_init(out.accumulate)});
+}
+
+}  // namespace recurlm

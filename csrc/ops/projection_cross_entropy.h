@@ -1,0 +1,23 @@
+// Linear projection, softmax and cross-entropy fused over chunks of rows, so that logits never exist whole:
+//
+//   p = softmax(x W + b)   loss = -sum_r w_r ln p[r, target_r]   dlogits = w_r (p - onehot(target))
+#pragma once
+
+#include <cstdint>
+
+#include "ops/linear.h"
+
+namespace recurlm {
+
+struct TokenScores {
+  float* log_probs;             // (R) of the targets, natural
+  std::int32_t* ranks;          // (R) entries more probable than the target
+  std::int32_t* predictions;    // (R) arg max
+};
+
+// weights (R) or null for ones; dx (R, D) may be empty. Returns the weighted loss, summed in double in order.
+double projection_cross_entropy(ConstMatrixView x, const LinearWeights& projection, const std::int32_t* targets,
+                                const float* weights, const TokenScores& scores, MatrixView dx,
+                                const LinearGradients& gradients, Workspace& workspace);
+
+}  // namespace recurlm

@@ -1,0 +1,108 @@
+// Recurrent cells over a sequence: simple RNN, GRU (both variants) and LSTM share one driver, which owns the time loop.
+//
+// Input products, input gradients and weight gradients are batched over time. A step of the loop gives each thread a fixed
+// range of units with all their gates, so that the gate arithmetic follows the product while its tile is in the cache, and
+// ends with one barrier.
+#pragma once
+
+#include "ops/gemm.h"
+
+namespace recurlm {
+
+enum class CellKind { rnn, gru, lstm };
+
+struct CellSpec {
+  CellKind kind;
+  index input_dim, units;
+  kernels::Activation activation = kernels::Activation::tanh;  // rnn
+  bool reset_after = true;                                     // gru
+
+  index gates() const;
+  index unit_block() const;        // units whose gates lie together in a whole number of panels
+  index block_panels() const;      // that number
+  index blocks() const { return ceil_div(units, unit_block()); }
+  index panels() const { return blocks() * block_panels(); }
+  bool two_phase() const { return kind == CellKind::gru && !reset_after; }
+  bool separate_recurrent_gates() const { return kind == CellKind::gru && reset_after; }
+  index saved_size(index steps, index batch) const;
+};
+
+// Keras layout: kernel (D, G * H), recurrent_kernel (H, G * H), bias (G * H) or null; a gru with reset_after has a second bias.
+struct CellWeights {
+  ConstMatrixView kernel, recurrent_kernel;
+  const float* bias;
+};
+
+struct CellGradients {
+  MatrixView kernel, recurrent_kernel;  // each may be empty
+  float* bias;
+  bool accumulate;
+};
+
+struct PackedCell {
+  const Column* columns;  // where in G * H the packed gates lie
+  Panels kernel, recurrent_kernel;
+  float* bias;
+  float* recurrent_bias;
+};
+
+struct Sequence {
+  index steps, batch;
+  const float* x;             // (T, B, D)
+  const unsigned char* mask;  // (T, B) or null
+  bool reverse;
+  float* h;      // (T + 1, B, H)
+  float* c;      // the same; lstm
+  float* saved;  // spec.saved_size(T, B)
+
+  index rows() const { return steps * batch; }
+};
+
+struct SequenceGradients {
+  const float* dy;  // (T, B, H) or null
+  float* dh;        // (B, H)
+  float* dc;        // (B, H); lstm
+  float* dx;        // (T, B, D) or null
+};
+
+const Column* take_gate_columns(Workspace::Frame& frame, const CellSpec& spec);
+PackedCell take_packed_cell(Workspace::Frame& frame, const CellSpec& spec);
+void pack_cell(const Team& team, const CellSpec& spec, const CellWeights& weights, const PackedCell& packed);
+
+// What forward keeps for backward, as views of Sequence::saved.
+struct SavedGates {
+  SavedGates(const CellSpec& spec, const Sequence& sequence);
+
+  Panels gates;            // activations; backward turns them into gradients of the sums
+  Panels recurrent_gates;  // gru with reset_after: the state's part of the sums, else empty
+  float* reset_h;          // gru without: r * prev_h (T, B, H), else null
+};
+
+// One sequence on its way through the time loop.
+struct CellRun {
+  CellRun(Workspace::Frame& frame, const CellSpec& spec, const Sequence& sequence);
+
+  index prev_state(index t) const { return sequence.reverse ? t + 1 : t; }
+  index next_state(index t) const { return sequence.reverse ? t : t + 1; }
+  // The step that is i-th in processing order.
+  index step(index i) const { return sequence.reverse ? sequence.steps - 1 - i : i; }
+  index state_size() const { return sequence.batch * spec.units; }
+  Operand prev_h(index t) const;
+  kernels::CellTile tile(index t, index block, index row, index rows) const;
+  kernels::CellTile tile(index t, index block, index row, index rows, const SequenceGradients& gradients) const;
+
+  const CellSpec spec;
+  const Sequence sequence;
+  const SavedGates saved;
+  const Column *gate_targets, *recurrent_gate_targets;  // column maps into the saved gates
+};
+
+// The arithmetic of a sequence with packed weights. Every thread of the team calls it; it ends with a barrier.
+void run_forward(Team& team, const CellRun& run, const PackedCell& weights);
+
+void recurrent_forward(const CellSpec& spec, const CellWeights& weights, const Sequence& sequence, Workspace& workspace);
+void recurrent_backward(const CellSpec& spec, const CellWeights& weights, const Sequence& sequence,
+                        const SequenceGradients& gradients, const CellGradients& weight_gradients,
+                        Workspace& workspace);
+
+}  // namespace recurlm
