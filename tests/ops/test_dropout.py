@@ -1,10 +1,13 @@
 """Dropout has no reference values, but properties: how much stays, how it is scaled, on what the draw depends."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from recurlm import _core
 
 from tests.ops import calls
+from tests.reference import Mask
 from tests.reference.cases import Float32, normal
 
 
@@ -21,8 +24,8 @@ def dropout(
     return y
 
 
-def kept(shape: tuple[int, ...], **arguments: object) -> np.typing.NDArray[np.bool_]:
-    return dropout(np.ones(shape, np.float32), **arguments) != 0.0  # type: ignore[arg-type]
+def kept(shape: tuple[int, ...], **arguments: Any) -> Mask:
+    return np.asarray(dropout(np.ones(shape, np.float32), **arguments) != 0.0)
 
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 0.9, 0.999])

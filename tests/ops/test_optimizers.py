@@ -61,15 +61,15 @@ def test_agrees_with_reference(rule: Rule, slots: int, isa: str, threads: int) -
     for step in range(1, STEPS + 1):
         before = [g.copy() for g in gradients[step - 1]]
         _core.apply_update(core, step, 0.1, parameters, gradients[step - 1], state, scales, decays)
-        for p, g, s, scale, decay in zip(expected, before, expected_state, scales, decays, strict=True):
-            optimizers.apply_update(rule, step, 0.1, p, double(g), s, float(scale), float(decay))
+        for p64, g, s64, scale, decay in zip(expected, before, expected_state, scales, decays, strict=True):
+            optimizers.apply_update(rule, step, 0.1, p64, double(g), s64, float(scale), float(decay))
         for g, untouched in zip(gradients[step - 1], before, strict=True):
             np.testing.assert_array_equal(g, untouched)
     for p, wanted in zip(parameters, expected, strict=True):
         calls.assert_close(p, wanted, CLOSE, "parameter")
     for of, wanted_of in zip(state, expected_state, strict=True):
-        for k, (s, wanted) in enumerate(zip(of, wanted_of, strict=True)):
-            calls.assert_close(s, wanted, CLOSE, f"slot {k}")
+        for k, wanted in enumerate(wanted_of):
+            calls.assert_close(of[k], wanted, CLOSE, f"slot {k}")
 
 
 def test_a_late_step_of_adam_has_no_bias_correction_left(isa: str) -> None:

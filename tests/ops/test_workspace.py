@@ -1,0 +1,114 @@
+"""After the first call of each shape nothing allocates."""
+
+import gc
+import tracemalloc
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from recurlm import _core
+
+from tests.ops import calls
+from tests.reference.cases import CELLS, CellSpec, normal, recurrent_case
+
+Call = Callable[[_core.Workspace], object]
+
+
+def recurrent_call(spec: CellSpec, sizes: tuple[int, int, int, int]) -> Call:
+    case = recurrent_case(spec, sizes, seed=1, masked=True)
+    return lambda workspace: calls.backward(case, calls.forward(case, workspace), workspace)
+
+
+def linear_call(rows: int, depth: int, width: int) -> Call:
+    rng = np.random.default_rng(2)
+    x, kernel, dy = normal(rng, rows, depth), normal(rng, depth, width), normal(rng, rows, width)
+    y, dx, dkernel, dbias = np.empty_like(dy), np.empty_like(x), np.empty_like(kernel), np.empty(width, np.float32)
+
+    def call(workspace: _core.Workspace) -> None:
+        _core.linear_forward(x, kernel, None, y, workspace)
+        _core.linear_backward(x, kernel, dy, dx, dkernel, dbias, workspace)
+
+    return call
+
+
+def loss_call(rows: int, vocabulary: int) -> Call:
+    rng = np.random.default_rng(3)
+    x, kernel, targets = normal(rng, rows, 9), normal(rng, 9, vocabulary), rng.integers(0, vocabulary, rows, np.int32)
+    return lambda workspace: calls.projection_cross_entropy(x, kernel, None, targets, None, workspace=workspace)
+
+
+CALLS = {
+    **{str(spec): [recurrent_call(spec, s) for s in [(2, 3, 5, 9), (5, 17, 33, 40)]] for spec in CELLS[:4]},
+    "linear": [linear_call(3, 5, 7), linear_call(70, 33, 130)],
+    "projection_cross_entropy": [loss_call(5, 17), loss_call(300, 500)],
+}
+
+
+@pytest.mark.parametrize("shapes", CALLS.values(), ids=CALLS.keys())
+def test_no_growth_once_every_shape_was_seen(shapes: list[Call], isa: str, threads: int) -> None:
+    workspace = _core.Workspace()
+    assert (workspace.nbytes, workspace.growths) == (0, 0)
+    for call in shapes:
+        call(workspace)
+    nbytes, growths = workspace.nbytes, workspace.growths
+    assert nbytes > 0
+    assert growths > 0
+    for call in [*shapes, *reversed(shapes), *shapes]:
+        call(workspace)
+    assert (workspace.nbytes, workspace.growths) == (nbytes, growths)
+
+
+def test_users_share_one_workspace_of_the_size_of_the_largest() -> None:
+    every = [call for shapes in CALLS.values() for call in shapes]
+    alone = []
+    for call in every:
+        workspace = _core.Workspace()
+        call(workspace)
+        call(workspace)
+        alone.append(workspace.nbytes)
+    shared = _core.Workspace()
+    for call in every * 2:
+        call(shared)
+    # A block is rounded up to pages and may have been grown in steps; it is not the sum.
+    assert max(alone) <= shared.nbytes <= 1.5 * max(alone) + 65536
+    assert shared.nbytes < 0.5 * sum(alone)
+
+
+def test_a_call_that_fails_leaves_the_workspace_usable() -> None:
+    workspace = _core.Workspace()
+    x, kernel = np.ones((3, 4), np.float32), np.ones((5, 6), np.float32)
+    y = np.empty((3, 6), np.float32)
+    with pytest.raises(ValueError, match="kernel"):
+        _core.linear_forward(x, kernel, None, y, workspace)
+    _core.linear_forward(x, kernel[:4], None, y, workspace)
+    np.testing.assert_array_equal(y, 4.0)
+
+
+def test_calls_make_no_arrays() -> None:
+    """NumPy reports its allocations to tracemalloc; a temporary copy of the smallest argument here would be 40 kB."""
+    rng = np.random.default_rng(4)
+    x, kernel, y = normal(rng, 100, 100), normal(rng, 100, 100), np.empty((100, 100), np.float32)
+    cell = _core.Cell("lstm", 100, 100)
+    sequence, gates = normal(rng, 10, 10, 100), normal(rng, 100, 400)
+    h, c = np.zeros((11, 10, 100), np.float32), np.zeros((11, 10, 100), np.float32)
+    saved, workspace = np.empty(cell.saved_size(10, 10), np.float32), _core.Workspace()
+    rule, slots = _core.UpdateRule("adam"), [[np.zeros_like(kernel), np.zeros_like(kernel)]]
+    one, zero = np.ones(1), np.zeros(1)
+
+    def step() -> None:
+        _core.linear_forward(x, kernel, None, y, workspace)
+        _core.linear_backward(x, kernel, y, None, y, None, workspace)
+        _core.recurrent_forward(cell, sequence, gates, gates, None, h, c, saved, None, workspace)
+        _core.activation_forward("softmax", x, y)
+        _core.dropout(x, y, 0.5, 1, 2, 3)
+        _core.apply_update(rule, 1, 1e-3, [kernel], [x], slots, one, zero)
+
+    step()
+    gc.collect()
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    step()
+    after, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak - before < 20_000
+    assert after - before < 20_000
