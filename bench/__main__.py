@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.config:
         print(f"{name} ...", end="\r", file=sys.stderr, flush=True)
         stream, source = token_stream(CONFIGS[name])
-        peak = peak_gflops(options.threads)
+        peak = peak_gflops()
         try:
             results = measure(
                 CONFIGS[name],
@@ -56,10 +56,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", nargs="+", choices=CONFIGS, metavar="NAME", help=f"of {', '.join(CONFIGS)}")
     parser.add_argument("--versus", nargs="*", choices=peers, help="opponents (default: those that are installed)")
     parser.add_argument(
-        "--threads", type=int, default=len(os.sched_getaffinity(0)), help="default: the cores of this process"
+        "--threads", type=positive, default=len(os.sched_getaffinity(0)), help="default: the cores of this process"
     )
     parser.add_argument("--seconds", type=float, help="of one program's turn in a round (default 2)")
-    parser.add_argument("--rounds", type=int, help="rounds in which the programs take turns (default 5)")
+    parser.add_argument("--rounds", type=positive, help="rounds in which the programs take turns (default 5)")
     parser.add_argument("--quick", action="store_true", help=f"under 2 minutes: {', '.join(QUICK)} in short rounds")
     parser.add_argument("--memory", action="store_true", help="a few steps for the peak of memory, no times")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured to FILE")
@@ -72,9 +72,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name in options.versus:
         if not installed(name):
             parser.error(f"argument --versus: {name} is not installed in this environment")
-    if options.threads < 1:
-        parser.error(f"argument --threads: expected at least 1, got {options.threads}")
     return options
+
+
+def positive(text: str) -> int:
+    """argparse turns ValueError into its own sentence."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, got {value}")
+    return value
 
 
 if __name__ == "__main__":

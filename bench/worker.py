@@ -77,10 +77,10 @@ def serve(connection: Connection, name: str, config: Config, stream: Ids, thread
 
 
 def train(step: program.Step, batches: Iterator[tuple[Ids, Ids]], seconds: float) -> float:
-    """Steps a second."""
+    """Steps a second, over ``seconds`` and at least one step."""
     count, elapsed = 0, 0.0
     start = time.perf_counter()
-    while elapsed < seconds:
+    while count == 0 or elapsed < seconds:
         step(*next(batches))
         count += 1
         elapsed = time.perf_counter() - start
