@@ -61,6 +61,18 @@ void softmax_forward(index rows, index cols, const float* x, float* y) {
   }
 }
 
+double log_sum_exp(index count, const float* x) {
+  const float shift = largest(count, x);
+  vec total = set1(0.0f);
+  for (index i = 0; i < count; i += lanes) {
+    const index n = tail(count, i);
+    float e[lanes];
+    store(e, exp(load_n(x + i, n) - set1(shift)));
+    total = total + load_n(e, n);
+  }
+  return shift + log_of_sum(sum(total));
+}
+
 // dx = y * (dy - sum(dy * y))
 void softmax_backward(index rows, index cols, const float* y, const float* dy, float* dx) {
   for (index r = 0; r < rows; ++r, y += cols, dy += cols, dx += cols) {

@@ -41,6 +41,7 @@ const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table) = {
     activation_forward,
     activation_backward,
     softmax_forward,
+    log_sum_exp,
     softmax_backward,
     sgd,
     rmsprop,

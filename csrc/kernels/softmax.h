@@ -114,17 +114,6 @@ void scale_gradients(const SoftmaxRows& block, const float* sums) {
     if (!block.ignored(r)) *block.target(r) -= block.s.weights ? block.s.weights[block.first + r] : 1.0f;
 }
 
-// ln x for x >= 1, a sum of exponentials whose largest is 1: x = 2^e m with sqrt(1/2) <= m < sqrt(2), and
-// ln m = 2 artanh((m - 1) / (m + 1)) by its series. In double; error below 1e-9.
-RECURLM_INLINE double log_of_sum(double x) {
-  int e = 0;
-  while (x >= 1.4142135623730951) x *= 0.5, ++e;
-  const double s = (x - 1) / (x + 1), q = s * s;
-  double p = 1.0 / 13;
-  for (int k = 11; k >= 1; k -= 2) p = p * q + 1.0 / k;
-  return e * 0.6931471805599453 + 2 * s * p;
-}
-
 void softmax_cross_entropy(const SoftmaxCrossEntropy& s) {
   const index panels = (s.classes + panel_width - 1) / panel_width;
   for (index first = 0; first < s.rows; first += row_block) {
@@ -139,9 +128,8 @@ void softmax_cross_entropy(const SoftmaxCrossEntropy& s) {
       const bool ignored = block.ignored(r);
       s.predictions[first + r] = ignored ? -1 : static_cast<std::int32_t>(best[r].at);
       if (ignored) s.ranks[first + r] = -1;
-      // A NaN in the row has made the sum a NaN, and the sum of an overflow is infinite: neither ends the loop of the log.
-      const double log_sum = sums[r] < 3e38f ? log_of_sum(sums[r]) : static_cast<double>(sums[r]);
-      s.log_probs[first + r] = ignored ? 0.0f : static_cast<float>(target_logits[r] - best[r].value - log_sum);
+      s.log_probs[first + r] =
+          ignored ? 0.0f : static_cast<float>(target_logits[r] - best[r].value - log_of_sum(sums[r]));
     }
     if (s.gradient) scale_gradients(block, sums);
   }

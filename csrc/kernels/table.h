@@ -102,6 +102,7 @@ struct Table {
   void (*activation_forward)(Activation, index count, const float* x, float* y);
   void (*activation_backward)(Activation, index count, const float* y, const float* dy, float* dx);
   void (*softmax_forward)(index rows, index cols, const float* x, float* y);
+  double (*log_sum_exp)(index count, const float* x);  // count > 0
   void (*softmax_backward)(index rows, index cols, const float* y, const float* dy, float* dx);
 
   void (*sgd)(const Update&);
