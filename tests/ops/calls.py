@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 from recurlm import _core
 
-from tests.reference.cases import CellSpec, Float32, RecurrentCase
+from tests.reference.cases import CellSpec, Float32, Int32, RecurrentCase
 
 # Half a unit in the last place of 1.0: the largest relative error of one rounding to float32.
 UNIT = 2.0**-24
@@ -120,8 +121,8 @@ def rows_of(case: RecurrentCase, rows: slice) -> RecurrentCase:
 class CrossEntropy:
     loss: float
     log_probs: Float32  # (R,)
-    ranks: _core.Ids  # (R,)
-    predictions: _core.Ids  # (R,)
+    ranks: Int32  # (R,)
+    predictions: Int32  # (R,)
     dx: Float32  # (R, D)
     dkernel: Float32  # (D, V) or, transposed, (V, D)
     dbias: Float32  # (V,)
@@ -131,7 +132,7 @@ def projection_cross_entropy(
     x: Float32,
     kernel: Float32,
     bias: Float32 | None,
-    targets: _core.Ids,
+    targets: Int32,
     weights: Float32 | None,
     *,
     transposed: bool = False,
@@ -163,11 +164,13 @@ def projection_cross_entropy(
     return CrossEntropy(loss, log_probs, ranks, predictions, dx, dkernel, dbias)
 
 
-def assert_close(actual: Float32, expected: np.typing.NDArray[np.float64], relative: float, what: str = "") -> None:
-    """Within `relative` of the largest magnitude expected, or of 1: sums of terms of mixed sign cancel, their errors do
-    not, so an error is measured against the terms and not against what is left of them."""
+def assert_close(
+    actual: Float32, expected: npt.NDArray[np.float64], relative: float, what: str = "", floor: float = 1.0
+) -> None:
+    """Within `relative` of the largest magnitude expected, or of `floor`: sums of terms of mixed sign cancel, their
+    errors do not, so an error is measured against the terms and not against what is left of them."""
     assert actual.shape == expected.shape, what
     if actual.size:
-        bound = relative * max(1.0, float(np.abs(expected).max()))
+        bound = relative * max(floor, float(np.abs(expected).max()))
         error = float(np.abs(actual - expected).max())
         assert error <= bound, f"{what}: error {error:.3g} exceeds {bound:.3g}"  # also where error is NaN

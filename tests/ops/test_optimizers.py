@@ -29,13 +29,16 @@ SLOTS = [0, 1, 1, 1, 2, 2, 3, 1, 2, 2, 3, 2]
 # Around the block of 4,096 elements over which one pass is divided, and nothing at all.
 SHAPES = [(1,), (7, 5), (0, 3), (4095,), (4097,), (2, 4096)]
 STEPS = 3
-# An element takes a handful of roundings, a division and a square root; all values are of order one to sixteen.
+# An element takes a handful of roundings, a division and a square root at each step.
 CLOSE = 1e-6
 
 
 def describe(rule: Rule) -> str:
     changed = {f.name: getattr(rule, f.name) for f in dataclasses.fields(rule) if getattr(rule, f.name) != f.default}
     return "-".join(f"{v}" if k == "kind" else f"{k}={v}" for k, v in changed.items())
+
+
+NAMES = [describe(rule) for rule in RULES]
 
 
 def core_rule(rule: Rule) -> _core.UpdateRule:
@@ -50,7 +53,7 @@ def start(slots: int) -> tuple[list[Float32], list[list[Float32]], list[list[Flo
     return parameters, gradients, [[np.zeros(shape, np.float32) for _ in range(slots)] for shape in SHAPES]
 
 
-@pytest.mark.parametrize(("rule", "slots"), zip(RULES, SLOTS, strict=True), ids=map(describe, RULES))
+@pytest.mark.parametrize(("rule", "slots"), list(zip(RULES, SLOTS, strict=True)), ids=NAMES)
 def test_agrees_with_reference(rule: Rule, slots: int, isa: str, threads: int) -> None:
     core = core_rule(rule)
     assert core.slots == slots
@@ -69,7 +72,8 @@ def test_agrees_with_reference(rule: Rule, slots: int, isa: str, threads: int) -
         calls.assert_close(p, wanted, CLOSE, "parameter")
     for of, wanted_of in zip(state, expected_state, strict=True):
         for k, wanted in enumerate(wanted_of):
-            calls.assert_close(of[k], wanted, CLOSE, f"slot {k}")
+            # Slots may be small throughout: (1 - beta_2) g² is a thousandth of a square.
+            calls.assert_close(of[k], wanted, CLOSE, f"slot {k}", floor=0.0)
 
 
 def test_a_late_step_of_adam_has_no_bias_correction_left(isa: str) -> None:
@@ -82,7 +86,7 @@ def test_a_late_step_of_adam_has_no_bias_correction_left(isa: str) -> None:
     np.testing.assert_allclose(p, 0.9, rtol=1e-5)  # m / √v is one
 
 
-@pytest.mark.parametrize("rule", RULES, ids=map(describe, RULES))
+@pytest.mark.parametrize("rule", RULES, ids=NAMES)
 def test_a_parameter_does_not_depend_on_its_neighbours(rule: Rule, isa: str) -> None:
     core = core_rule(rule)
     together, gradients, state = start(core.slots)

@@ -14,6 +14,7 @@ from tests.reference.lstm import LSTM
 from tests.reference.rnn import SimpleRNN
 
 Float32 = npt.NDArray[np.float32]
+Int32 = npt.NDArray[np.int32]
 
 
 def normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> Float32:

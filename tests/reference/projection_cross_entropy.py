@@ -6,7 +6,7 @@ L      = −Σ_r w[r] log p[r, target[r]]
 
 dlogits[r, v] = w[r] (p[r, v] − [v = target[r]])        then as in linear.py
 
-The rank of a target is the number of entries more probable than it; 0 is a correct prediction.
+The rank of a target is its position when entries are sorted by probability, equal ones by index; rank 0 is the arg max.
 """
 
 from typing import NamedTuple
@@ -35,7 +35,9 @@ def forward_backward(x: Array, kernel: Array, bias: Array | None, targets: Ids, 
     logits = linear.forward(x, kernel, bias)
     log_p = softmax.log_softmax(logits)
     log_probs = np.where(padding, 0.0, log_p[rows, targets])
-    ranks = (logits > logits[rows, targets][:, None]).sum(axis=1)
+    own = logits[rows, targets][:, None]  # (R, 1)
+    earlier = np.arange(logits.shape[1]) < targets[:, None]  # (R, V)
+    ranks = ((logits > own) | ((logits == own) & earlier)).sum(axis=1)
     dlogits = np.exp(log_p)
     dlogits[rows, targets] -= 1.0
     return Result(
