@@ -10,8 +10,18 @@ namespace recurlm::bindings {
 
 namespace {
 
+void require(bool ok, const char* what, double value) {
+  if (!ok) throw py::value_error(std::string(what) + ", not " + py::str(py::float_(value)).cast<std::string>());
+}
+
 UpdateRule make_rule(const std::string& kind, double momentum, bool nesterov, double rho, bool centered, double beta_1,
                      double beta_2, bool amsgrad, double epsilon, double clip_value) {
+  require(momentum >= 0 && momentum <= 1, "momentum must be from 0 to 1", momentum);
+  require(rho >= 0 && rho <= 1, "rho must be from 0 to 1", rho);
+  require(beta_1 >= 0 && beta_1 < 1, "beta_1 must be from 0 to below 1", beta_1);
+  require(beta_2 >= 0 && beta_2 < 1, "beta_2 must be from 0 to below 1", beta_2);
+  require(epsilon > 0 && epsilon < 1e30, "epsilon must be above 0", epsilon);
+  require(clip_value >= 0 && clip_value < 1e30, "clip_value must be at least 0 (0: off)", clip_value);
   UpdateRule rule{UpdateKind::sgd, momentum, rho, beta_1, beta_2, epsilon, clip_value, nesterov, centered, amsgrad};
   if (kind == "rmsprop")
     rule.kind = UpdateKind::rmsprop;

@@ -6,7 +6,7 @@
 namespace recurlm::kernels::RECURLM_KERNEL_ISA {
 namespace {
 
-// exp(x) with a relative error of at most 2^-22.5 for -87.33 <= x <= 88.37; 0 below, exp(88.37) above; NaN stays NaN.
+// exp(x) with a relative error of at most 2^-22.5 for -87.33 <= x <= 88.37; 0 below, infinity above; NaN stays NaN.
 // x = n ln 2 + r with |r| <= ln 2 / 2 (ln 2 in two parts, so that n * high is exact); exp(r) by its Taylor series to degree 7,
 // whose remainder on that interval is below 6e-9.
 RECURLM_INLINE vec exp(vec x) {
@@ -22,7 +22,8 @@ RECURLM_INLINE vec exp(vec x) {
   p = fmadd(p, r, set1(0.5f));
   p = fmadd(p, r, set1(1.0f));
   p = fmadd(p, r, set1(1.0f));
-  return select_gt(set1(lowest), x, set1(0.0f), scale_exponent(p, n));
+  const vec bounded = select_gt(set1(lowest), x, set1(0.0f), scale_exponent(p, n));
+  return select_gt(x, set1(highest), set1(__builtin_inff()), bounded);
 }
 
 // Absolute error at most 2e-7.
@@ -34,7 +35,7 @@ RECURLM_INLINE vec sigmoid(vec x) {
 // tanh x = 2 sigmoid(2x) - 1. Absolute error at most 3e-7.
 RECURLM_INLINE vec tanh(vec x) { return fmadd(set1(2.0f), sigmoid(x + x), set1(-1.0f)); }
 
-RECURLM_INLINE vec relu(vec x) { return max(x, set1(0.0f)); }
+RECURLM_INLINE vec relu(vec x) { return max(set1(0.0f), x); }  // the second operand is returned where x is NaN
 
 // Gradients from the function's value y.
 RECURLM_INLINE vec sigmoid_gradient(vec y) { return y * (set1(1.0f) - y); }

@@ -36,7 +36,7 @@ void sgd(const Update& u) {
 // s = rho * s + (1 - rho) * g^2;  centered: a = rho * a + (1 - rho) * g, s - a^2 in place of s
 // step = learning_rate * g / sqrt(s + epsilon);  momentum: v = momentum * v + step, p -= v
 void rmsprop(const Update& u) {
-  const vec rho = set1(u.beta_2), rest = set1(1.0f - u.beta_2), rate = set1(u.learning_rate), epsilon = set1(u.epsilon);
+  const vec rho = set1(u.beta_2), rest = set1(u.rest_2), rate = set1(u.learning_rate), epsilon = set1(u.epsilon);
   float* mean_square = u.slots[0];
   float* velocity = u.momentum != 0.0f ? u.slots[1] : nullptr;
   float* mean = u.centered ? u.slots[velocity ? 2 : 1] : nullptr;
@@ -76,7 +76,7 @@ void adagrad(const Update& u) {
 // The caller's learning_rate carries the bias correction (Kingma & Ba 2015, end of section 2).
 void adam(const Update& u) {
   const vec rate = set1(u.learning_rate), epsilon = set1(u.epsilon);
-  const vec rest_1 = set1(1.0f - u.beta_1), rest_2 = set1(1.0f - u.beta_2);
+  const vec rest_1 = set1(u.rest_1), rest_2 = set1(u.rest_2);
   for (index i = 0; i < u.count; i += lanes) {
     const index n = tail(u.count, i);
     const vec g = scaled_gradient(u, i, n);

@@ -76,7 +76,8 @@ struct Update {
   float scale;       // of the gradient; 1 where nothing is clipped
   float clip_value;  // 0: off
   float decay;       // learning rate times weight decay
-  float learning_rate, momentum, beta_1, beta_2, epsilon;
+  float learning_rate, momentum, beta_2, epsilon;
+  float rest_1, rest_2;  // 1 - beta_1, 1 - beta_2, rounded once
   bool nesterov, amsgrad, centered;
 };
 

@@ -35,8 +35,10 @@ kernels::Update common(const UpdateRule& rule, std::int64_t step, double learnin
   kernels::Update u{};
   u.clip_value = static_cast<float>(rule.clip_value);
   u.momentum = static_cast<float>(rule.momentum);
-  u.beta_1 = static_cast<float>(rule.beta_1);
-  u.beta_2 = static_cast<float>(rule.kind == UpdateKind::rmsprop ? rule.rho : rule.beta_2);
+  const double beta_2 = rule.kind == UpdateKind::rmsprop ? rule.rho : rule.beta_2;
+  u.beta_2 = static_cast<float>(beta_2);
+  u.rest_1 = static_cast<float>(1 - rule.beta_1);
+  u.rest_2 = static_cast<float>(1 - beta_2);
   u.epsilon = static_cast<float>(rule.epsilon);
   u.nesterov = rule.nesterov;
   u.amsgrad = rule.amsgrad;

@@ -183,7 +183,8 @@ def projection_cross_entropy(
 
     x (R, D), kernel (D, V) or (V, D) if ``transposed``, targets (R,), weights (R,) or None for ones.
     Returns ``sum_r -weights[r] * log_probs[r]`` and writes per row the target's log-probability (natural), the number of
-    entries more probable than the target (rank 0 is a correct prediction) and the arg max. Gradients are of the returned
+    entries more probable than the target and the arg max. Equal entries stand in the order of their ids, so rank 0 is a
+    correct prediction. Gradients are of the returned
     value. A row of weight 0 is padding: its target is not looked at, its log_prob is 0, its rank -1 and prediction -1.
     """
 
