@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from recurlm import _core
 
+from recurlm import _core
 from tests.reference.cases import CellSpec, Float32, Int32, RecurrentCase
 
 # Half a unit in the last place of 1.0: the largest relative error of one rounding to float32.

@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from recurlm import _core
 
+from recurlm import _core
 from tests.ops import calls
 from tests.reference import Mask
 from tests.reference.cases import Float32, normal

@@ -1,6 +1,7 @@
 """The same bits: in one call or in pieces, alone or in a batch, on any number of threads.
 
-Every comparison here is of equality; that is the promise. Sizes are large enough that work is divided among threads.
+Every comparison here is of equality; that is the promise. Where numbers of threads are compared, sizes are such that
+the core divides the work (below half a million operations a thread it does not).
 """
 
 from collections.abc import Callable
@@ -8,8 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from recurlm import _core
 
+from recurlm import _core
 from tests.ops import calls
 from tests.reference.cases import CELLS, CellSpec, Float32, RecurrentCase, normal, recurrent_case
 
@@ -116,9 +117,9 @@ def linear(rng: np.random.Generator) -> dict[str, Float32]:
 
 
 def embedding(rng: np.random.Generator) -> dict[str, Float32]:
-    ids = rng.integers(0, 40, 3000, dtype=np.int32)
-    table, dy = normal(rng, 40, 70), normal(rng, 3000, 70)
-    y, dtable = calls.unwritten(3000, 70), np.zeros_like(table)
+    ids = rng.integers(0, 40, 30_001, dtype=np.int32)
+    table, dy = normal(rng, 40, 129), normal(rng, 30_001, 129)
+    y, dtable = calls.unwritten(30_001, 129), np.zeros_like(table)
     _core.embedding_forward(ids, table, y)
     _core.embedding_backward(ids, dy, dtable)
     return {"y": y, "dtable": dtable}
@@ -134,37 +135,38 @@ def fused_loss(rng: np.random.Generator) -> dict[str, Float32]:
 
 def rows(rng: np.random.Generator) -> dict[str, Float32]:
     """Activations, losses and dropout, which divide rows or elements."""
-    x, dy, weights = normal(rng, 1000, 70), normal(rng, 1000, 70), normal(rng, 1000)
-    p = rng.uniform(0.01, 0.99, (1000, 70)).astype(np.float32)
-    targets = rng.integers(0, 70, 1000, dtype=np.int32)
+    n, width = 2501, 147
+    x, dy, weights = normal(rng, n, width), normal(rng, n, width), normal(rng, n)
+    p = rng.uniform(0.01, 0.99, (n, width)).astype(np.float32)
+    targets = rng.integers(0, width, n, dtype=np.int32)
     out: dict[str, Float32] = {}
     for name in ["tanh", "sigmoid", "relu", "softmax"]:
-        y, dx = out[name], out[f"{name} backward"] = calls.unwritten(1000, 70), calls.unwritten(1000, 70)
+        y, dx = out[name], out[f"{name} backward"] = calls.unwritten(n, width), calls.unwritten(n, width)
         _core.activation_forward(name, x, y)
         _core.activation_backward(name, y, dy, dx)
     for name in ["mean_squared_error", "mean_absolute_error", "binary_crossentropy", "categorical_crossentropy"]:
-        loss, dp = out[name], out[f"{name} backward"] = calls.unwritten(1000), calls.unwritten(1000, 70)
+        loss, dp = out[name], out[f"{name} backward"] = calls.unwritten(n), calls.unwritten(n, width)
         _core.loss_forward(name, np.ascontiguousarray(p[::-1]), p, loss)
         _core.loss_backward(name, np.ascontiguousarray(p[::-1]), p, weights, dp)
-    loss, dp = out["sparse"], out["sparse backward"] = calls.unwritten(1000), calls.unwritten(1000, 70)
+    loss, dp = out["sparse"], out["sparse backward"] = calls.unwritten(n), calls.unwritten(n, width)
     _core.sparse_categorical_crossentropy_forward(targets, p, loss)
     _core.sparse_categorical_crossentropy_backward(targets, p, weights, dp)
-    loss, dp = out["dense"], out["dense backward"] = calls.unwritten(1000), calls.unwritten(1000, 70)
+    loss, dp = out["dense"], out["dense backward"] = calls.unwritten(n), calls.unwritten(n, width)
     _core.softmax_cross_entropy(x, p, weights, loss, dp)
-    out["dropout"] = calls.unwritten(1000, 70)
+    out["dropout"] = calls.unwritten(n, width)
     _core.dropout(x, out["dropout"], 0.3, 1, 2, 3)
     return out
 
 
 def sums(rng: np.random.Generator) -> dict[str, Float32]:
-    values, weights = normal(rng, 100_003), normal(rng, 100_003)
-    gradients = [normal(rng, size) for size in (1, 4097, 70_001)]
+    values, weights = normal(rng, 4_000_003), normal(rng, 4_000_003)
+    gradients = [normal(rng, size) for size in (1, 4097, 70_001, 4_000_003)]
     results = [_core.weighted_sum(values, weights), _core.weighted_sum(values, None), *_core.squared_norms(gradients)]
     return {"sums": np.array(results)}
 
 
 def optimisers(rng: np.random.Generator) -> dict[str, Float32]:
-    shapes = [(3,), (70, 99), (4096, 3), (5, 1)]
+    shapes = [(3,), (401, 999), (4096, 3), (5, 1)]
     out: dict[str, Float32] = {}
     for kind in ["sgd", "rmsprop", "adagrad", "adam"]:
         rule = _core.UpdateRule(kind, momentum=0.9, clip_value=0.5)
@@ -177,18 +179,20 @@ def optimisers(rng: np.random.Generator) -> dict[str, Float32]:
     return out
 
 
-def recurrent(spec: CellSpec) -> Callable[[np.random.Generator], dict[str, Float32]]:
+def recurrent(spec: CellSpec, sizes: tuple[int, int, int, int]) -> Callable[[np.random.Generator], dict[str, Float32]]:
     def run(rng: np.random.Generator) -> dict[str, Float32]:
-        case = recurrent_case(spec, (4, 37, 40, 130), seed=5, masked=True)
+        case = recurrent_case(spec, sizes, seed=5, masked=True)
         forward = calls.forward(case)
         out = {f"state {i}": s.copy() for i, s in enumerate(forward.states)}
         return out | calls.backward(case, forward).arrays()
 
-    run.__name__ = str(spec)
+    run.__name__ = f"{spec} {sizes}"
     return run
 
 
-EVERY_OP = [linear, embedding, fused_loss, rows, sums, optimisers, *map(recurrent, CELLS[:4])]
+# One batch of many rows and few units, one that fits no block, one row of many units.
+RECURRENT = [recurrent(spec, s) for spec in CELLS[:4] for s in [(3, 700, 5, 33), (4, 37, 40, 230), (2, 1, 3, 530)]]
+EVERY_OP = [linear, embedding, fused_loss, rows, sums, optimisers, *RECURRENT]
 
 
 @pytest.mark.parametrize("op", EVERY_OP, ids=lambda op: op.__name__)

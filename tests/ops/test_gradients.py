@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from recurlm import _core
 
+from recurlm import _core
 from tests.ops import calls
 from tests.reference import (
     Array,

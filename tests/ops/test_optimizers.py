@@ -4,8 +4,8 @@ import dataclasses
 
 import numpy as np
 import pytest
-from recurlm import _core
 
+from recurlm import _core
 from tests.ops import calls
 from tests.reference import optimizers
 from tests.reference.cases import Float32, double, normal

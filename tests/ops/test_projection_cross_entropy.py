@@ -4,8 +4,8 @@ import functools
 
 import numpy as np
 import pytest
-from recurlm import _core
 
+from recurlm import _core
 from tests.ops import calls
 from tests.reference import projection_cross_entropy
 from tests.reference.cases import Float32, Int32, double, normal

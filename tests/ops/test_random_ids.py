@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recurlm import _core
 
+from recurlm import _core
 from tests.ops import calls
 
 INT32 = st.integers(-(2**31), 2**31 - 1)

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from recurlm import _core
 
+from recurlm import _core
 from tests.ops import calls
 from tests.reference import recurrent
 from tests.reference.cases import CELLS, CellSpec, Float32, RecurrentCase, recurrent_case
@@ -29,6 +29,7 @@ SIZES = [
     (5, 3, 7, 50),
     (5, 17, 1, 1),
     (5, 1, 33, 33),
+    (2, 61, 20, 131),  # large enough for the work to be divided among threads
 ]
 
 

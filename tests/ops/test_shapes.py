@@ -3,8 +3,8 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recurlm import _core
 
+from recurlm import _core
 from tests.ops import calls
 from tests.reference import linear, projection_cross_entropy
 from tests.reference.cases import CELLS, CellSpec, double, normal, recurrent_case

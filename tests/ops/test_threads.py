@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from recurlm import _core
 
+from recurlm import _core
 from tests.ops import calls
 from tests.reference.cases import CELLS, CellSpec, Float32, normal, recurrent_case
 
