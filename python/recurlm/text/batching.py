@@ -9,11 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
-from recurlm.text.corpus import StoredIds
-from recurlm.text.tokenizer import Ids
 
-Weights = npt.NDArray[np.float32]
+from ..typing import Float, Ids
+from .corpus import StoredIds
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Streams:
         """Windows of every stream: the steps of an epoch."""
         return -(-self.length // self.window) if self.whole else self.length // self.window
 
-    def windows(self, start: int = 0) -> Iterator[tuple[Ids, Ids, Weights | None]]:
+    def windows(self, start: int = 0) -> Iterator[tuple[Ids, Ids, Float | None]]:
         """Inputs, targets and weights of windows ``start`` to the last.
 
         Inputs and targets are int32 of shape (batch_size, window), weights float32 or, without ``whole``, None.
@@ -62,7 +60,7 @@ class Streams:
         for step in range(start, self.steps):
             yield self._window(step)
 
-    def _window(self, step: int) -> tuple[Ids, Ids, Weights | None]:
+    def _window(self, step: int) -> tuple[Ids, Ids, Float | None]:
         offsets = np.arange(step * self.window, min((step + 1) * self.window, self.length))  # (T,)
         positions = np.arange(self.batch_size)[:, None] * self.length + offsets  # (B, T)
         weights = (positions < len(self.ids)).astype(np.float32) if self.whole else None

@@ -18,11 +18,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from recurlm.files import atomic_write
-from recurlm.text.tokenizer import Ids, Tokenizer
+
+from ..files import atomic_file
+from ..typing import Ids
+from .tokenizer import Tokenizer
 
 StoredIds = npt.NDArray[np.uint16] | npt.NDArray[np.int32]
 PathLike = str | os.PathLike[str]
+Data = PathLike | Sequence[str] | Sequence[Path]
 
 CHUNK_BYTES = 1 << 20
 
@@ -70,7 +73,7 @@ class Texts:
     strings: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, data: PathLike | Sequence[str | Path], name: str = "data") -> Texts:
+    def of(cls, data: Data, name: str = "data") -> Texts:
         """A ``str`` or ``Path`` names a file; a list holds texts, or, if all its items are ``Path``, files."""
         if isinstance(data, (str, os.PathLike)):
             return cls(files=(Path(data),))
@@ -111,11 +114,13 @@ class Corpus:
         ids: (tokens,), uint16 or int32, read-only, mapped from a file.
         characters: Unicode characters of the texts.
         bytes: their bytes in UTF-8.
+        key: stands for the texts and the tokenizer.
     """
 
     ids: StoredIds
     characters: int
     bytes: int
+    key: str
 
     def split(self, fraction: float) -> tuple[StoredIds, StoredIds]:
         """The first part and, with the last ``fraction`` of the ids, the second."""
@@ -136,10 +141,10 @@ def build_corpus(texts: Texts, tokenizer: Tokenizer, folder: Path | None = None)
     where = folder if folder is not None and kept else Path(tempfile.mkdtemp(prefix="recurlm-"))
     path = where / f"tokens-{key}.bin"
     if not path.exists():
-        with atomic_write(path) as file:
+        with atomic_file(path) as file:
             for ids in _encode(texts, tokenizer):
                 file.write(ids.astype(dtype).tobytes())
-    corpus = Corpus(np.memmap(path, dtype, mode="r"), characters, size)
+    corpus = Corpus(np.memmap(path, dtype, mode="r"), characters, size, key)
     if not kept:
         weakref.finalize(corpus, shutil.rmtree, where, ignore_errors=True)
     return corpus

@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from recurlm.text.tokenizer import BOS, EOS, FORMAT_VERSION, UNKNOWN, Ids, TextDecoder, Tokenizer, field
+
+from ..typing import Ids
+from .tokenizer import BOS, EOS, FORMAT_VERSION, UNKNOWN, TextDecoder, Tokenizer, field
 
 
 class _JoinDecoder(TextDecoder):

@@ -1,0 +1,53 @@
+"""Training checkpoints: folders ``step-N``, each written whole or not at all; the two newest and the best are kept."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from .files import replace_folder
+
+_NAME = re.compile(r"step-(\d+)")
+_KEPT = 2
+
+
+def path_of(folder: Path, step: int) -> Path:
+    """Where the checkpoint of ``step`` is."""
+    return folder / f"step-{step}"
+
+
+def list_steps(folder: Path) -> list[int]:
+    """The steps with a complete checkpoint, ascending; none if there is no such folder."""
+    if not folder.is_dir():
+        return []
+    # A folder has this name only once it is complete: until then it is written under a temporary one.
+    return sorted(int(match[1]) for entry in folder.iterdir() if (match := _NAME.fullmatch(entry.name)))
+
+
+def newest(folder: Path) -> Path:
+    """The newest complete checkpoint.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    steps = list_steps(folder)
+    if not steps:
+        raise FileNotFoundError(f"there is no checkpoint in {folder} to resume from")
+    return path_of(folder, steps[-1])
+
+
+def save(folder: Path, step: int, best: int | None, write: Callable[[Path], None]) -> Path:
+    """Let ``write`` fill the checkpoint of ``step``, then delete all but the two newest and that of step ``best``.
+
+    An error while writing, such as a full disk, leaves the earlier checkpoints as they were.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = path_of(folder, step)
+    with replace_folder(path) as temporary:
+        write(temporary)
+    steps = list_steps(folder)
+    for old in set(steps[:-_KEPT]) - {best}:
+        shutil.rmtree(path_of(folder, old))
+    return path

@@ -1,0 +1,39 @@
+"""The command ``recurlm``: one module a verb. Results go to stdout, all else to stderr."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from . import demo, evaluate, generate, info, score, train
+
+VERBS = (train, evaluate, generate, score, info, demo)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; the exit code: 0 success, 1 error, 2 wrong usage (raised by argparse), 130 Ctrl-C."""
+    parser = argparse.ArgumentParser(prog="recurlm", description="Train and use recurrent language models on CPUs.")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for verb in VERBS:
+        verb.add_parser(verbs)
+    arguments = parser.parse_args(argv)
+    try:
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt as interrupt:
+        print(f"recurlm: interrupted{interrupt}", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `recurlm generate ... | head`
+        sys.stderr.close()
+        return 1
+    except (OSError, ValueError, FloatingPointError, ImportError, MemoryError) as error:
+        print(f"recurlm: error: {_sentence(error)}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _sentence(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    return str(error) or type(error).__name__

@@ -1,0 +1,60 @@
+"""What the verbs share: defaults taken from the Python API, and JSON out."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+from collections.abc import Callable
+from typing import Any, Protocol
+
+
+class _Takes(Protocol):
+    def add_argument(self, *flags: str, **options: Any) -> argparse.Action: ...
+
+
+Verbs = Any  # argparse does not export the type of add_subparsers' result
+
+
+def new_parser(
+    verbs: Verbs, name: str, summary: str, run: Callable[[argparse.Namespace], None]
+) -> argparse.ArgumentParser:
+    """The parser of a verb, with ``--json``."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+    )
+    parser.set_defaults(run=run)
+    parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    return parser
+
+
+def add_options(group: _Takes, function: Callable[..., Any], options: dict[str, str], **kinds: Any) -> None:
+    """Add ``--name`` for each of ``options`` (name: help) with the default that it has in ``function``.
+
+    ``kinds`` gives the type, or the choices, where the default does not tell.
+    """
+    parameters = inspect.signature(function).parameters
+    for name, text in options.items():
+        default = parameters[name].default
+        flag = "--" + name.replace("_", "-")
+        if default is False:
+            group.add_argument(flag, action="store_true", help=text)
+            continue
+        kind = kinds.get(name, type(default))
+        how = (
+            {"choices": kind}
+            if isinstance(kind, (list, tuple))
+            else {"type": kind, "metavar": name.split("_")[-1].upper()}
+        )
+        shown = "" if default is None or default == "" else f" (default: {default})"
+        group.add_argument(flag, default=default, help=text + shown, **how)
+
+
+def chosen(arguments: argparse.Namespace, function: Callable[..., Any]) -> dict[str, Any]:
+    """Those of ``function``'s arguments that the command has."""
+    given = vars(arguments)
+    return {name: given[name] for name in inspect.signature(function).parameters if name in given}
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,59 @@
+"""``recurlm info``."""
+
+from __future__ import annotations
+
+import argparse
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from .. import _core
+from ..language_model import LanguageModel
+from .arguments import Verbs, new_parser, print_json
+
+
+def add_parser(verbs: Verbs) -> None:
+    parser = new_parser(verbs, "info", "tell what runs here, or what a model is", run)
+    parser.add_argument("model", nargs="?", type=Path, metavar="DIR", help="a saved model")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    facts = _machine() if arguments.model is None else _model(arguments.model)
+    if arguments.json:
+        print_json(facts)
+        return
+    for name, value in facts.items():
+        shown = ", ".join(value) if isinstance(value, list) else f"{value:,}" if type(value) is int else str(value)
+        print(f"{name.replace('_', ' ')}: {shown}")
+
+
+def _machine() -> dict[str, Any]:
+    return {
+        "version": version("recurlm"),
+        "processor": _processor(),
+        "instruction_set": _core.get_isa(),
+        "supported": _core.supported_isas(),
+        "compiled": _core.compiled_isas(),
+        "cores": _core.available_cores(),
+        "threads": _core.get_num_threads(),
+        "openmp": "yes" if _core.has_openmp() else "no: every computation runs on one thread",
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _model(folder: Path) -> dict[str, Any]:
+    lm = LanguageModel.load(folder)
+    facts: dict[str, Any] = {"tokenizer": lm.tokenizer.kind, "vocabulary_size": lm.tokenizer.vocabulary_size}
+    facts |= lm.architecture.config()
+    facts["parameters"] = lm.model.count_params()
+    facts["bytes"] = sum(path.stat().st_size for path in folder.iterdir())
+    return facts

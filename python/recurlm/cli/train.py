@@ -1,0 +1,138 @@
+"""``recurlm train``."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from .. import checkpoint
+from ..language_model import LanguageModel
+from ..language_model.architecture import CELLS
+from ..language_model.options import OPTIMIZERS
+from ..language_model.schedule import SCHEDULES
+from ..text.tokenizers import WordTokenizer
+from .arguments import Verbs, add_options, chosen, new_parser, print_json
+
+KINDS = ("char", "byte", "word")
+
+
+def add_parser(verbs: Verbs) -> None:
+    parser = new_parser(verbs, "train", "train a language model on text files", run)
+    parser.add_argument(
+        "text", nargs="+", type=Path, metavar="TEXT", help="UTF-8 files, read one after the other as one text"
+    )
+    parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where to save the model")
+    add_options(
+        parser,
+        LanguageModel.fit,
+        {"resume": "go on from the newest checkpoint in DIR-checkpoints: repeat the command and add this"},
+    )
+    model = parser.add_argument_group("model")
+    add_options(
+        model,
+        LanguageModel.__init__,
+        {
+            "cell": "recurrent cell",
+            "units": "width of a layer",
+            "layers": "number of layers",
+            "embedding_dim": "width of a token's vector (default: at most 64 for char and byte, else units)",
+            "dropout": "share of values dropped in training",
+            "tie_weights": "use the embedding as the projection too",
+            "seed": "of initial weights and dropout",
+        },
+        cell=tuple(CELLS),
+        embedding_dim=int,
+    )
+    tokens = parser.add_argument_group("tokens")
+    tokens.add_argument("--tokenizer", choices=KINDS, default="char", help="what a token is (default: char)")
+    tokens.add_argument("--vocabulary-size", type=int, metavar="N", help="keep at most N words")
+    tokens.add_argument(
+        "--minimum-count", type=int, default=1, metavar="N", help="drop words rarer than N (default: 1)"
+    )
+    tokens.add_argument("--word-pattern", metavar="REGEX", help="cut words further, for instance at punctuation")
+    data = parser.add_argument_group("data")
+    data.add_argument("--validation", dest="validation_data", type=Path, metavar="TEXT", help="file to validate on")
+    add_options(
+        data,
+        LanguageModel.fit,
+        {
+            "validation_split": "without --validation, share of the text's end to hold out",
+            "batch_size": "streams read side by side",
+            "window": "tokens that gradients flow back",
+        },
+    )
+    _add_recipe(parser)
+
+
+def _add_recipe(parser: argparse.ArgumentParser) -> None:
+    add_options(
+        parser.add_argument_group("recipe"),
+        LanguageModel.fit,
+        {
+            "epochs": "passes over the text (default: 10, or as many as the limits allow)",
+            "max_minutes": "stop after so long; the schedule is stretched to fit",
+            "max_tokens": "stop after so many tokens",
+            "early_stopping": "stop after so many epochs without a better validation loss",
+            "optimizer": "optimiser",
+            "learning_rate": "the highest",
+            "schedule": "of the learning rate after warm-up",
+            "warmup_steps": "steps of linear increase",
+            "beta_2": "decay of adam's second moment",
+            "weight_decay": "decoupled weight decay",
+            "clipnorm": "largest global norm of the gradient, 0 for any",
+        },
+        epochs=int,
+        max_minutes=float,
+        max_tokens=int,
+        early_stopping=int,
+        optimizer=tuple(OPTIMIZERS),
+        schedule=SCHEDULES,
+    )
+    add_options(
+        parser.add_argument_group("while it runs"),
+        LanguageModel.fit,
+        {
+            "checkpoint_every": "steps between checkpoints; there is one after each epoch too",
+            "sample_every": "show a sample of generated text every so many seconds",
+            "sample_prompt": "what samples continue",
+        },
+        sample_every=float,
+    )
+
+
+def checkpoints_of(out: Path) -> Path:
+    """The checkpoints are beside the model, which is replaced as a whole when it is saved."""
+    return out.with_name(f"{out.name}-checkpoints")
+
+
+def run(arguments: argparse.Namespace) -> None:
+    out, folder = arguments.out, checkpoints_of(arguments.out)
+    start = time.perf_counter()
+    words = (arguments.vocabulary_size, arguments.minimum_count, arguments.word_pattern)
+    if arguments.tokenizer == "word":
+        arguments.tokenizer = WordTokenizer(*words)
+    elif words != (None, 1, None):
+        raise ValueError("--vocabulary-size, --minimum-count and --word-pattern need --tokenizer word")
+    lm = LanguageModel(**chosen(arguments, LanguageModel.__init__))
+    try:
+        history = lm.fit(arguments.text, checkpoint_dir=folder, **chosen(arguments, LanguageModel.fit))
+    except KeyboardInterrupt:
+        if not checkpoint.list_steps(folder):
+            raise
+        where = checkpoint.newest(folder)
+        raise KeyboardInterrupt(f"; saved in {where}, repeat the command with --resume to go on") from None
+    lm.save(out)
+    result = {
+        "model": str(out),
+        "parameters": lm.model.count_params(),
+        "seconds": round(time.perf_counter() - start, 2),
+        "history": history,
+    }
+    if arguments.json:
+        print_json(result)
+        return
+    for name in ("loss", "perplexity"):
+        if f"val_{name}" in history:
+            print(f"validation {name} {min(history[f'val_{name}']):.4f}")
+    print(f"model saved in {out}")

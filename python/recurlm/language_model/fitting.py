@@ -1,0 +1,209 @@
+"""How a language model is trained: streams, limits, validation and checkpoints around ``Model.fit``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import checkpoint
+from ..callbacks import Callback
+from ..files import read_json, read_safetensors, write_json, write_safetensors
+from ..model import Model, ModelState
+from ..text.batching import Streams
+from ..typing import Float, Ids
+from . import storage
+from .interruption import Interruption
+from .options import FitOptions
+from .progress import Progress
+
+if TYPE_CHECKING:
+    from .language_model import LanguageModel
+
+FORMAT_VERSION = 1
+
+
+class Batches:
+    """The windows of ``streams`` as ``Model.fit`` takes them: from window ``start`` on the first time, then all."""
+
+    def __init__(self, streams: Streams, start: int = 0):
+        self._streams, self._start = streams, start
+
+    def __len__(self) -> int:
+        return self._streams.steps
+
+    def __iter__(self) -> Iterator[tuple[Ids, Ids] | tuple[Ids, Ids, Float]]:
+        start, self._start = self._start, 0
+        for inputs, targets, weights in self._streams.windows(start):
+            yield (inputs, targets) if weights is None else (inputs, targets, weights)
+
+
+@dataclass
+class Position:
+    """Where a run stands; with the model's own state, all that a resume needs."""
+
+    epoch: int = 0
+    window: int = 0  # windows of this epoch that are done
+    steps: int = 0  # optimiser steps of all epochs
+    seconds: float = 0.0
+    best_step: int | None = None
+    history: dict[str, list[float]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where checkpoints go, how often in steps, and what text they belong to."""
+
+    folder: Path | None
+    every: int
+    corpus_key: str
+
+
+class Run(Callback):
+    """One run of training, told by ``Model.fit`` what happens."""
+
+    def __init__(
+        self, lm: LanguageModel, options: FitOptions, streams: Streams, checkpoints: Checkpoints, progress: Progress
+    ):
+        super().__init__()
+        self._lm, self._options, self._streams = lm, options, streams
+        self._checkpoints, self._progress = checkpoints, progress
+        self._schedule = options.make_schedule(streams)
+        self._interruption = Interruption()
+        self._position = Position()
+        self._best_weights: list[Float] | None = None
+        self._saved_step = -1
+        self._started = 0.0
+
+    def fit(self, validation: Streams | None, callbacks: list[Callback]) -> dict[str, list[float]]:
+        """Train until a limit, patience or Ctrl-C ends it, and leave the best weights in the model; the history.
+
+        Raises:
+            KeyboardInterrupt: Ctrl-C, after the step was finished and a checkpoint saved.
+        """
+        self._started = time.perf_counter() - self._position.seconds
+        self._progress.begin(self._done())
+        with self._interruption:
+            self._network.fit(
+                Batches(self._streams, self._position.window),
+                epochs=self._options.count_epochs(self._streams),
+                validation_data=None if validation is None else Batches(validation),
+                initial_epoch=self._position.epoch,
+                initial_step=self._position.window,
+                shuffle=False,
+                verbose=0,
+                callbacks=[self, *callbacks],
+            )
+        if self._best_weights is not None:
+            self._network.set_weights(self._best_weights)
+        return self._position.history
+
+    # What Model.fit calls ----------------------------------------------------------------------------------------
+
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        if self._position.window == 0:
+            self._network.reset_states()
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._network.optimizer.learning_rate = self._schedule.learning_rate(self._position.steps, self._done())
+
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        position = self._position
+        position.window += 1
+        position.steps += 1
+        position.seconds = time.perf_counter() - self._started
+        done = self._done()
+        self._progress.step(position.epoch, self._step_tokens, (logs or {})["loss"], done)
+        if done >= 1:
+            self._network.stop_training = True
+        if self._interruption.pending or position.steps % self._checkpoints.every == 0:
+            self._save()
+        if self._interruption.pending:
+            raise KeyboardInterrupt
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        position, logs = self._position, logs or {}
+        for name, value in logs.items():
+            position.history.setdefault(name, []).append(float(value))
+        losses = position.history.get("val_loss", [])
+        since_best = len(losses) - 1 - losses.index(min(losses)) if losses else 0
+        if losses and since_best == 0:
+            position.best_step = position.steps
+            self._best_weights = [weight.copy() for weight in self._network.get_weights()]
+        if self._options.early_stopping is not None and since_best >= self._options.early_stopping:
+            self._network.stop_training = True
+        if position.window == self._streams.steps:
+            position.epoch, position.window = epoch + 1, 0
+        position.history.setdefault("tokens_per_second", []).append(self._progress.tokens_per_second)
+        self._progress.epoch(epoch, logs)
+        self._save()
+        if self._interruption.pending:
+            raise KeyboardInterrupt
+
+    @property
+    def _network(self) -> Model:
+        return self._lm.model
+
+    @property
+    def _step_tokens(self) -> int:
+        return self._streams.batch_size * self._streams.window
+
+    def _done(self) -> float:
+        steps = self._position.steps
+        return self._schedule.progress(steps, steps * self._step_tokens, self._position.seconds)
+
+    # Checkpoints -------------------------------------------------------------------------------------------------
+
+    def _save(self) -> None:
+        if self._checkpoints.folder is not None:
+            checkpoint.save(self._checkpoints.folder, self._position.steps, self._position.best_step, self._write)
+
+    def _write(self, folder: Path) -> None:
+        storage.write(self._lm, folder)
+        state = self._network.get_state()
+        arrays = {name: array for name, array in state.arrays.items() if not name.startswith("weights/")}
+        write_safetensors(folder / "training.safetensors", arrays)
+        training = {
+            "format_version": FORMAT_VERSION,
+            "corpus": self._checkpoints.corpus_key,
+            "options": asdict(self._options),
+            "position": asdict(self._position),
+            "state": state.values,
+        }
+        write_json(folder / "training.json", training)
+
+    def resume(self, folder: Path) -> None:
+        """Take over from the newest checkpoint of ``folder``.
+
+        Raises:
+            FileNotFoundError: there is none.
+            ValueError: it was made with another text, model or recipe, or is damaged.
+        """
+        path = checkpoint.newest(folder)
+        training = read_json(path / "training.json")
+        try:
+            if training["format_version"] != FORMAT_VERSION:
+                raise ValueError(f"{path} has format_version {training['format_version']}, expected {FORMAT_VERSION}")
+            if training["corpus"] != self._checkpoints.corpus_key:
+                raise ValueError(f"{path} was made with another text or tokenizer: resume with the same")
+            self._options.check_same(training["options"])
+            self._check_config(path)
+            weights = {f"weights/{name}": array for name, array in storage.read_weights(self._network, path).items()}
+            arrays = weights | read_safetensors(path / "training.safetensors")
+            self._network.set_state(ModelState(arrays, training["state"]))
+            self._position = Position(**training["position"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path / 'training.json'} is damaged: {error!r}") from None
+        if self._position.best_step is not None:
+            best = storage.read_weights(self._network, checkpoint.path_of(folder, self._position.best_step))
+            self._best_weights = [best[name] for name in self._network.named_weights()]
+
+    def _check_config(self, path: Path) -> None:
+        before, now = storage.read_config(path), storage.config(self._lm)
+        for name, value in before.items():
+            if value != now[name]:
+                raise ValueError(
+                    f"{path} was made with {name} {value!r}, got {now[name]!r}: resume with the same model"
+                )

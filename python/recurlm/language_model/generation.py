@@ -1,0 +1,73 @@
+"""From drawn token ids to text: pieces as they come, cut at stop strings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from .._core import Decoder, Sampling
+from ..text.tokenizer import TextDecoder
+from ..typing import Ids
+
+# Tokens drawn in one call of the core: few at first, so that a stream starts at once, then enough to hide the call.
+_FIRST_DRAW, _DRAW = 4, 32
+
+
+class StoppedText:
+    """The text of one sample: decodes ids, ends before the first stop string, holds back what may become one."""
+
+    def __init__(self, decoder: TextDecoder, stop: Sequence[str]):
+        self._decoder = decoder
+        self._stop = stop
+        self._held = ""
+        self.finished = False
+
+    def push(self, ids: Sequence[int] | Ids, final: bool = False) -> str:
+        """The text that ``ids`` make certain."""
+        if self.finished:
+            return ""
+        text = self._held + self._decoder.decode(ids, final)
+        ends = [end for stop in self._stop if (end := text.find(stop)) >= 0]
+        self.finished = bool(ends) or final
+        if self.finished:
+            return text[: min(ends)] if ends else text
+        kept = max((_overlap(text, stop) for stop in self._stop), default=0)
+        self._held = text[len(text) - kept :]
+        return text[: len(text) - kept]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of ``text`` that begins ``stop``."""
+    return next((n for n in range(min(len(text), len(stop) - 1), 0, -1) if text.endswith(stop[:n])), 0)
+
+
+def generate_pieces(
+    decoder: Decoder,
+    prompt: Ids,
+    texts: Sequence[StoppedText],
+    max_tokens: int,
+    sampling: Sampling,
+    seed: int,
+    banned: Ids,
+    stop_ids: Ids,
+) -> Iterator[list[str]]:
+    """New text of every sample, as often as some has been drawn.
+
+    Args:
+        prompt: (tokens,), read once for each of ``texts``.
+        stop_ids: ids that end a sample and are no part of it.
+    """
+    state = decoder.begin([prompt] * len(texts), seed, banned)
+    left, count = max_tokens, _FIRST_DRAW
+    while left > 0 and not all(text.finished for text in texts):
+        count = min(count, left)
+        ids, _ = decoder.generate(state, count, sampling, stop_ids)
+        left -= count
+        ended = state.finished
+        yield [
+            text.push(row[(row >= 0) & ~np.isin(row, stop_ids)], final=bool(end))
+            for text, row, end in zip(texts, ids, ended, strict=True)
+        ]
+        count = _DRAW
+    yield [text.push([], final=True) for text in texts]

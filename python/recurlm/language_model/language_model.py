@@ -1,0 +1,365 @@
+"""``LanguageModel``: train on a text, measure, score and generate."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from .. import _core, checkpoint
+from ..callbacks import Callback
+from ..model import Model
+from ..text import tokenizers
+from ..text.batching import Streams, evaluation_streams
+from ..text.corpus import Corpus, Data, PathLike, StoredIds, Texts, build_corpus
+from ..text.tokenizer import Tokenizer
+from ..typing import Ids
+from . import storage
+from .architecture import Architecture
+from .fitting import Batches, Checkpoints, Run
+from .generation import StoppedText, generate_pieces
+from .options import FitOptions
+from .progress import Progress
+from .scoring import WINDOW, Evaluation, TextScore, TokenScore, evaluate, log_probs, padded_runs
+
+Doubles = npt.NDArray[np.float64]
+
+
+class LanguageModel:
+    """A recurrent network that predicts the next token of a text.
+
+    Args:
+        cell: ``"lstm"``, ``"gru"`` or ``"rnn"``.
+        units: width of each recurrent layer.
+        layers: recurrent layers, one on the other.
+        embedding_dim: width of a token's vector; None: ``units`` for words and tied weights, else at most 64.
+        tokenizer: ``"char"``, ``"byte"``, ``"word"``, or a ``Tokenizer`` of ``recurlm.text.tokenizers``; it learns its
+            vocabulary in ``fit`` unless it has one.
+        dropout: share of values dropped after the embedding and after each recurrent layer while training.
+        tie_weights: use the embedding as the projection too.
+        seed: initial weights and dropout are functions of it.
+
+    Attributes:
+        tokenizer: the ``Tokenizer``.
+        architecture: the arguments above.
+        model: the ``Model``.
+        separate_texts: whether it was trained on a list of texts, and so has learned where a text ends.
+
+    >>> from recurlm import LanguageModel
+    >>> lm = LanguageModel(units=8)
+    >>> history = lm.fit(["to be or not to be"] * 20, epochs=1, batch_size=2, window=8, verbose=False)
+    >>> len(lm.generate("to ", max_tokens=5, seed=1)) <= 5
+    True
+    """
+
+    def __init__(
+        self,
+        cell: str = "lstm",
+        units: int = 512,
+        layers: int = 1,
+        embedding_dim: int | None = None,
+        tokenizer: str | Tokenizer = "char",
+        dropout: float = 0.0,
+        tie_weights: bool = False,
+        seed: int = 0,
+    ):
+        self.tokenizer = tokenizers.get(tokenizer)
+        if embedding_dim is None:
+            embedding_dim = units if tie_weights or self.tokenizer.kind == "word" else min(units, 64)
+        self.architecture = Architecture(cell, units, layers, embedding_dim, dropout, tie_weights, seed)
+        self.separate_texts = False
+        self._model: Model | None = None
+        self._packed: tuple[int, _core.Decoder] | None = None  # the model's weights_version, and its weights packed
+        if self.tokenizer.trained:
+            self._model = self.architecture.build(self.tokenizer.vocabulary_size)
+
+    @classmethod
+    def _assemble(cls, architecture: Architecture, tokenizer: Tokenizer, separate_texts: bool) -> LanguageModel:
+        a = architecture
+        lm = cls(a.cell, a.units, a.layers, a.embedding_dim, tokenizer, a.dropout, a.tie_weights, a.seed)
+        lm.separate_texts = separate_texts
+        return lm
+
+    @property
+    def model(self) -> Model:
+        """The network; there is one as soon as the tokenizer has a vocabulary."""
+        if self._model is None:
+            raise ValueError("the language model has no vocabulary yet: call fit first")
+        return self._model
+
+    # Training ----------------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        data: Data,
+        validation_data: Data | None = None,
+        *,
+        validation_split: float = 0.1,
+        epochs: int | None = None,
+        batch_size: int = 32,
+        window: int = 64,
+        learning_rate: float = 4e-3,
+        schedule: str = "cosine",
+        warmup_steps: int = 100,
+        optimizer: str = "adamw",
+        beta_2: float = 0.99,
+        weight_decay: float = 0.01,
+        clipnorm: float | None = 1.0,
+        early_stopping: int | None = None,
+        max_minutes: float | None = None,
+        max_tokens: int | None = None,
+        checkpoint_dir: PathLike | None = None,
+        checkpoint_every: int = 1000,
+        resume: bool = False,
+        sample_every: float | None = None,
+        sample_prompt: str = "",
+        callbacks: Sequence[Callback] = (),
+        verbose: bool = True,
+    ) -> dict[str, list[float]]:
+        """Train by truncated back-propagation through time: streams, their states carried from window to window.
+
+        After each epoch the model is validated; at the end it has the weights of the best validation loss.
+        Progress goes to stderr.
+
+        Args:
+            data: a file (``str`` or ``Path``), a list of ``Path`` read as one text, or a list of texts.
+            validation_data: the same, held out; None holds out the last ``validation_split`` of ``data`` (0: nothing).
+            epochs: passes over the text; None: 10, or as many as ``max_minutes`` or ``max_tokens`` allow.
+            batch_size: streams read side by side.
+            window: steps that gradients flow back.
+            learning_rate: the highest, after ``warmup_steps`` of linear increase.
+            schedule: ``"cosine"`` or ``"linear"`` decay to zero at the end of the run, or ``"constant"``.
+            optimizer: ``"adamw"``, ``"adam"``, ``"rmsprop"``, ``"adagrad"`` or ``"sgd"``.
+            beta_2: decay of the second moment of Adam and AdamW.
+            weight_decay: decoupled, relative to the learning rate.
+            clipnorm: largest global norm of the gradient; None or 0: any.
+            early_stopping: end after so many epochs without a better validation loss.
+            checkpoint_dir: where to keep checkpoints, one every ``checkpoint_every`` steps and after each epoch.
+            resume: go on from the newest checkpoint there, to the same bits as without the interruption.
+            sample_every: seconds between generated samples, which continue ``sample_prompt``; None: no samples.
+
+        Returns:
+            For each epoch: loss, accuracy, val_loss, val_accuracy; nats for each token.
+
+        Raises:
+            FileNotFoundError: a file is missing, or there is no checkpoint to resume from.
+            ValueError: a file is empty, not UTF-8 or too short, or an option is not possible.
+            FloatingPointError: the loss or a gradient is no longer finite.
+            KeyboardInterrupt: Ctrl-C, after the step was finished and a checkpoint saved.
+        """
+        options = FitOptions(
+            epochs, batch_size, window, learning_rate, schedule, warmup_steps, optimizer, beta_2, weight_decay,
+            clipnorm, early_stopping, max_minutes, max_tokens,
+        )  # fmt: skip
+        folder = _checkpoint_folder(checkpoint_dir, resume)
+        corpus, train, held_out = self._read(data, validation_data, validation_split, folder)
+        streams = Streams(train, self.tokenizer.bos_id, batch_size, window)
+        validation = None if held_out is None else evaluation_streams(held_out, self.tokenizer.bos_id, window)
+        self.model.compile(options.make_optimizer(), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        progress = Progress(verbose, sample_every, lambda: self._sample(sample_prompt))
+        run = Run(self, options, streams, Checkpoints(folder, checkpoint_every, corpus.key), progress)
+        try:
+            if resume and folder is not None:
+                run.resume(folder)
+            return run.fit(validation, list(callbacks))
+        finally:
+            progress.close()
+
+    def _read(
+        self, data: Data, validation_data: Data | None, validation_split: float, folder: Path | None
+    ) -> tuple[Corpus, StoredIds, StoredIds | None]:
+        """The corpus, its part to train on, and what is held out; a tokenizer without a vocabulary gets one here."""
+        texts = Texts.of(data)
+        validation = None if validation_data is None else Texts.of(validation_data, "validation_data")
+        if not self.tokenizer.trained:
+            # Characters have to be in the vocabulary to be scored at all; words that training lacks become <unk>.
+            whole = validation is not None and self.tokenizer.unknown_id is None
+            self.tokenizer.train(chain(texts.chunks(), validation.chunks() if whole and validation else ()))
+            self._model = self.architecture.build(self.tokenizer.vocabulary_size)
+        self.separate_texts = texts.separate
+        corpus = build_corpus(texts, self.tokenizer, folder)
+        if validation is not None:
+            return corpus, corpus.ids, build_corpus(validation, self.tokenizer, folder).ids
+        if validation_split == 0:
+            return corpus, corpus.ids, None
+        return corpus, *corpus.split(validation_split)
+
+    def _sample(self, prompt: str) -> str:
+        return f"\n{prompt}{self.generate(prompt, max_tokens=200, temperature=0.8)}\n"
+
+    # Measuring ---------------------------------------------------------------------------------------------------
+
+    def evaluate(self, data: Data, streams: int = 1) -> Evaluation:
+        """How well the model predicts ``data``: a file, a list of ``Path`` read as one text, or a list of texts.
+
+        One text is read as one stream, its state carried from the first token to the last; ``streams`` > 1 is faster
+        and a little pessimistic, since each stream starts from nothing. Every text of a list starts from nothing.
+
+        Raises:
+            FileNotFoundError, ValueError: a file is missing, empty or not UTF-8, or has a character that is unknown.
+        """
+        texts = Texts.of(data)
+        bos_id = self.tokenizer.bos_id
+        if texts.separate:
+            ids = [self._encode(text, f"data[{i}]") for i, text in enumerate(texts.strings)]
+            counted = ((sum(len(ids[i]) for i in rows), batches) for rows, batches in padded_runs(ids, bos_id))
+            characters, size = sum(map(len, texts.strings)), sum(len(text.encode()) for text in texts.strings)
+            return evaluate(self.model, counted, characters, size)
+        corpus = build_corpus(texts, self.tokenizer)
+        batches = Batches(Streams(corpus.ids, bos_id, streams, WINDOW, whole=True))
+        return evaluate(self.model, [(len(corpus.ids), batches)], corpus.characters, corpus.bytes)
+
+    def perplexity(self, data: Data) -> float:
+        """``evaluate(data).perplexity``."""
+        return self.evaluate(data).perplexity
+
+    @overload
+    def score(self, texts: Sequence[str], *, details: Literal[False] = False, eos: bool = False) -> Doubles: ...
+    @overload
+    def score(self, texts: Sequence[str], *, details: Literal[True], eos: bool = False) -> list[TextScore]: ...
+    def score(self, texts: Sequence[str], *, details: bool = False, eos: bool = False) -> Doubles | list[TextScore]:
+        """Log-probability of each text in nats, from its first token on; the same alone and in a batch.
+
+        Args:
+            texts: texts themselves, not files.
+            details: return a ``TextScore`` for each text: the log-probability of each token, a flag for unknown words.
+            eos: include the end: ``<eos>`` for words, else the ``<bos>`` that follows each text of a learned list.
+
+        Returns:
+            float64 of shape (texts,), or a list of ``TextScore``.
+        """
+        if isinstance(texts, str):
+            raise TypeError("texts must be a list of str, got one str")
+        end = np.array([self.tokenizer.end_id] if eos else [], np.int32)
+        ids = [np.append(self._encode(text, f"texts[{i}]"), end) for i, text in enumerate(texts)]
+        values = log_probs(self.model, ids, self.tokenizer.bos_id)
+        if not details:
+            return np.array([math.fsum(row) for row in values], np.float64)
+        names, unknown = self.tokenizer.tokens, self.tokenizer.unknown_id
+        return [
+            TextScore(
+                math.fsum(row), [TokenScore(names[i], float(p), i == unknown) for i, p in zip(tokens, row, strict=True)]
+            )
+            for tokens, row in zip(ids, values, strict=True)
+        ]
+
+    def _encode(self, text: str, name: str) -> Ids:
+        """Ids of ``text``; an error says which argument it was."""
+        try:
+            return self.tokenizer.encode(text)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"{name}: {error}") from None
+
+    # Generation --------------------------------------------------------------------------------------------------
+
+    @overload
+    def generate(
+        self, prompt: str = "", max_tokens: int = 200, *, stream: Literal[True], **options: Any
+    ) -> Iterator[str]: ...
+    @overload
+    def generate(self, prompt: str = "", max_tokens: int = 200, *, samples: int, **options: Any) -> list[str]: ...
+    @overload
+    def generate(self, prompt: str = "", max_tokens: int = 200, **options: Any) -> str: ...
+    def generate(
+        self,
+        prompt: str = "",
+        max_tokens: int = 200,
+        *,
+        temperature: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        stop: str | Sequence[str] = (),
+        seed: int | None = None,
+        stream: bool = False,
+        samples: int | None = None,
+    ) -> str | list[str] | Iterator[str]:
+        """Continue ``prompt``; the result does not repeat it.
+
+        Args:
+            max_tokens: the most tokens drawn for a sample.
+            temperature: 0 always takes the most probable token; 1 draws from the model's distribution.
+            top_k: draw among the k most probable only (0: all).
+            top_p: draw among the most probable that together have this probability.
+            min_p: draw among tokens at least this probable, relative to the most probable one.
+            repetition_penalty: above 1, tokens seen before become less probable.
+            stop: a sample ends before any of these strings.
+            seed: the same seed gives the same text; None draws one.
+            stream: return an iterator of pieces, as they are drawn.
+            samples: return a list of so many continuations.
+
+        Raises:
+            ValueError: an option is not possible, or ``prompt`` has a character that is not in the vocabulary.
+        """
+        if stream and samples is not None:
+            raise ValueError("stream gives the pieces of one text: leave samples out")
+        if max_tokens < 0 or (samples is not None and samples < 1):
+            raise ValueError(f"max_tokens must not be negative and samples positive, got {max_tokens} and {samples}")
+        stops = [stop] if isinstance(stop, str) else list(stop)
+        if not all(stops):
+            raise ValueError("stop must not hold an empty string")
+        tokenizer = self.tokenizer
+        ids = np.append(np.int32(tokenizer.bos_id), self._encode(prompt, "prompt"))
+        texts = [StoppedText(tokenizer.decoder(prompt), stops) for _ in range(samples or 1)]
+        sampling = _core.Sampling(
+            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
+        )
+        bos, unknown = [tokenizer.bos_id], [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
+        banned, ends = (unknown, bos) if self.separate_texts else (bos + unknown, [])
+        pieces = generate_pieces(
+            self._decoder(), ids, texts, max_tokens, sampling, secrets.randbits(63) if seed is None else seed,
+            np.array(banned, np.int32), np.array(ends, np.int32),
+        )  # fmt: skip
+        if stream:
+            return (piece for (piece,) in pieces if piece)
+        joined = ["".join(parts) for parts in zip(*pieces, strict=True)]
+        return joined[0] if samples is None else joined
+
+    def _decoder(self) -> _core.Decoder:
+        version, packed = self.model.weights_version, self._packed
+        if packed is None or packed[0] != version:
+            packed = self._packed = version, self.architecture.pack(self.model)
+        return packed[1]
+
+    # Files -------------------------------------------------------------------------------------------------------
+
+    def save(self, folder: PathLike) -> None:
+        """Save the model in ``folder``, in place of a model that is there; the folder is whole at any moment.
+
+        Raises:
+            ValueError: ``folder`` is there and holds something else.
+        """
+        storage.save(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: PathLike, *, check: bool = True) -> LanguageModel:
+        """The model that ``save`` wrote.
+
+        Args:
+            check: compare its predictions for a few tokens with those written down when it was saved.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+            ValueError: it is not a language model, or a file of it is damaged.
+        """
+        return storage.load(cls, Path(folder), check)
+
+
+def _checkpoint_folder(checkpoint_dir: PathLike | None, resume: bool) -> Path | None:
+    if checkpoint_dir is None:
+        if resume:
+            raise ValueError("resume needs checkpoint_dir, the folder of the checkpoints")
+        return None
+    folder = Path(checkpoint_dir)
+    if resume:
+        checkpoint.newest(folder)
+    elif checkpoint.list_steps(folder):
+        raise ValueError(f"{folder} holds checkpoints of an earlier run: resume it, or delete the folder")
+    return folder

@@ -1,0 +1,78 @@
+"""The recipe of a training run: limits, schedule, optimiser."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass, fields
+from typing import Any
+
+from .. import optimizers
+from ..text.batching import Streams
+from .schedule import Schedule
+
+OPTIMIZERS: dict[str, type[optimizers.Optimizer]] = {
+    "adamw": optimizers.AdamW,
+    "adam": optimizers.Adam,
+    "rmsprop": optimizers.RMSprop,
+    "adagrad": optimizers.Adagrad,
+    "sgd": optimizers.SGD,
+}
+
+
+@dataclass(frozen=True)
+class FitOptions:
+    """The arguments of ``LanguageModel.fit`` that decide what the weights become."""
+
+    epochs: int | None
+    batch_size: int
+    window: int
+    learning_rate: float
+    schedule: str
+    warmup_steps: int
+    optimizer: str
+    beta_2: float
+    weight_decay: float
+    clipnorm: float | None
+    early_stopping: int | None
+    max_minutes: float | None
+    max_tokens: int | None
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None and self.epochs < 1:
+            raise ValueError(f"epochs must be at least 1, got {self.epochs}")
+        if self.early_stopping is not None and self.early_stopping < 1:
+            raise ValueError(f"early_stopping must be at least 1 epoch, got {self.early_stopping}")
+
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
+
+    def check_same(self, saved: dict[str, Any]) -> None:
+        """ValueError if a run with the options ``saved`` cannot be resumed with these; only its limits may change."""
+        limits = {"epochs", "early_stopping", "max_minutes", "max_tokens"}
+        for name in (field.name for field in fields(self)):
+            if name not in limits and saved[name] != getattr(self, name):
+                now = getattr(self, name)
+                raise ValueError(f"the checkpoint was made with {name} {saved[name]}, got {now}: resume with the same")
+
+    def count_epochs(self, streams: Streams) -> int:
+        """Epochs at most: those asked for, else what the tokens take, else 10 unless time is the limit."""
+        if self.epochs is not None:
+            return self.epochs
+        if self.max_tokens is not None:
+            return -(-self.max_tokens // (streams.steps * self.batch_size * self.window))
+        return 10 if self.max_minutes is None else sys.maxsize
+
+    def make_schedule(self, streams: Streams) -> Schedule:
+        steps = float(self.count_epochs(streams)) * streams.steps
+        limits = {
+            "tokens": math.inf if self.max_tokens is None else self.max_tokens,
+            "seconds": math.inf if self.max_minutes is None else self.max_minutes * 60,
+        }
+        return Schedule(self.schedule, self.learning_rate, self.warmup_steps, steps, **limits)
+
+    def make_optimizer(self) -> optimizers.Optimizer:
+        arguments: dict[str, Any] = {"weight_decay": self.weight_decay, "global_clipnorm": self.clipnorm or None}
+        if self.optimizer in ("adamw", "adam"):
+            arguments["beta_2"] = self.beta_2
+        return OPTIMIZERS[self.optimizer](self.learning_rate, **arguments)

@@ -1,0 +1,88 @@
+"""What a user sees while a model trains: a bar, a line for each epoch, samples. All of it goes to stderr."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+
+def perplexity(loss: float) -> float:
+    """``exp(loss)``, infinite where that overflows."""
+    return math.exp(loss) if loss < 700 else math.inf
+
+
+class Progress:
+    """A progress bar with loss, perplexity, tokens a second and time left.
+
+    Args:
+        verbose: show it at all.
+        sample_every: seconds between samples of text; None for no samples.
+        sample: makes one.
+    """
+
+    def __init__(self, verbose: bool, sample_every: float | None, sample: Callable[[], str]):
+        from tqdm import tqdm  # here, because importing recurlm must stay fast
+
+        # One refresh a call, at the pace below: where stderr is a file, every refresh is a line.
+        self._bar = tqdm(
+            total=1.0, file=sys.stderr, disable=not verbose, miniters=math.inf, bar_format="{l_bar}{bar}{postfix}"
+        )
+        self._pace = 0.2 if sys.stderr.isatty() else 10.0
+        self._sample_every, self._sample = sample_every, sample
+        self._start = self._mark = self._sampled = time.perf_counter()
+        self._start_done = 0.0
+        self._shown = -math.inf
+        self._tokens = 0
+        self._training_seconds = 0.0  # without validation and samples
+
+    def begin(self, done: float) -> None:
+        """Training starts, or goes on from the fraction ``done``."""
+        self._start = self._mark = self._sampled = time.perf_counter()
+        self._start_done = done
+
+    @property
+    def tokens_per_second(self) -> float:
+        return self._tokens / self._training_seconds if self._training_seconds else 0.0
+
+    def step(self, epoch: int, tokens: int, loss: float, done: float) -> None:
+        """A step of ``tokens`` has brought the run to the fraction ``done``."""
+        now = time.perf_counter()
+        self._tokens += tokens
+        self._training_seconds += now - self._mark
+        self._mark = now
+        if now - self._shown >= self._pace:
+            self._shown = now
+            left = (now - self._start) * (1 - done) / max(done - self._start_done, 1e-9)
+            self._bar.n = done
+            self._bar.set_postfix_str(
+                f"epoch {epoch + 1}, loss {loss:.4f}, perplexity {perplexity(loss):,.2f}, "
+                f"{self.tokens_per_second:,.0f} tokens/s, {_clock(left)} left"
+            )
+        if self._sample_every is not None and now - self._sampled >= self._sample_every:
+            self.say(self._sample())
+            self._mark = self._sampled = time.perf_counter()
+
+    def epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
+        """An epoch has ended, and been validated if ``logs`` has a val_loss."""
+        line = f"epoch {epoch + 1}: loss {logs['loss']:.4f}"
+        if "val_loss" in logs:
+            line += f", validation loss {logs['val_loss']:.4f}, perplexity {perplexity(logs['val_loss']):,.2f}"
+        self.say(f"{line}, {self.tokens_per_second:,.0f} tokens/s, {_clock(time.perf_counter() - self._start)}")
+        self._mark = time.perf_counter()
+
+    def say(self, text: str) -> None:
+        """Print above the bar."""
+        if not self._bar.disable:
+            self._bar.write(text, file=sys.stderr)
+
+    def close(self) -> None:
+        self._bar.close()
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(min(seconds, 359_999)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,143 @@
+"""A language model on disk: config.json, model.safetensors, tokenizer.json, selftest.json."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..files import (
+    atomic_write,
+    finish_swap,
+    read_json,
+    read_safetensors,
+    replace_folder,
+    write_json,
+    write_safetensors,
+)
+from ..model import Model
+from ..text import tokenizers
+from ..typing import Float, Ids
+from .architecture import Architecture
+
+if TYPE_CHECKING:
+    from .language_model import LanguageModel
+
+FORMAT_VERSION = 1
+KIND = "language_model"
+
+# Largest difference of a log-probability between instruction sets; a wrong or damaged weight makes far more.
+_TOLERANCE = 1e-4
+
+
+def config(lm: LanguageModel) -> dict[str, Any]:
+    """The contents of config.json."""
+    return {
+        "format_version": FORMAT_VERSION,
+        "kind": KIND,
+        "tokenizer": lm.tokenizer.kind,
+        "separate_texts": lm.separate_texts,
+        **lm.architecture.config(),
+    }
+
+
+def write(lm: LanguageModel, folder: Path) -> None:
+    """Write the model's files into an empty folder."""
+    write_json(folder / "config.json", config(lm))
+    write_safetensors(folder / "model.safetensors", {n: p.value for n, p in lm.model.named_weights().items()})
+    atomic_write(folder / "tokenizer.json", lm.tokenizer.to_json().encode())
+    ids = _probe(lm)
+    log_probs = [float(value) for value in _predict(lm, ids)]
+    write_json(folder / "selftest.json", {"ids": ids.tolist(), "log_probs": log_probs})
+
+
+def save(lm: LanguageModel, folder: Path) -> None:
+    """Replace the model in ``folder``, once the new one was read back."""
+    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").exists())):
+        raise ValueError(f"{folder} exists and is not a model: choose another folder")
+    with replace_folder(folder) as temporary:
+        write(lm, temporary)
+        load(type(lm), temporary, check=True)
+
+
+def load(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
+    """The model in ``folder``; ``check`` compares a few predictions with those it was saved with."""
+    folder = finish_swap(folder)
+    fields = read_config(folder)
+    try:
+        tokenizer = tokenizers.from_json((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{folder / 'tokenizer.json'} is damaged: {error}") from None
+    if tokenizer.kind != fields.pop("tokenizer"):
+        raise ValueError(f"{folder / 'tokenizer.json'} is of another kind than config.json says")
+    separate_texts = fields.pop("separate_texts")
+    try:
+        architecture = Architecture.from_config(fields)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{folder / 'config.json'} is damaged: {error}") from None
+    lm = cls._assemble(architecture, tokenizer, separate_texts)
+    lm.model.set_weights(list(read_weights(lm.model, folder).values()))
+    if check:
+        _check(lm, folder)
+    return lm
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """config.json without what is the same in every one."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} is not a recurlm model: it has no config.json")
+    fields = read_json(path)
+    if not isinstance(fields, dict) or fields.get("kind") != KIND:
+        raise ValueError(f"{folder} is not a language model: {path} does not say so")
+    if fields.get("format_version") != FORMAT_VERSION:
+        raise ValueError(f"{path} has format_version {fields.get('format_version')!r}, expected {FORMAT_VERSION}")
+    if not isinstance(fields.get("separate_texts"), bool) or not isinstance(fields.get("tokenizer"), str):
+        raise ValueError(f"{path} is damaged: separate_texts or tokenizer is missing")
+    return {name: value for name, value in fields.items() if name not in ("format_version", "kind")}
+
+
+def read_weights(model: Model, folder: Path) -> dict[str, Float]:
+    """The weights in ``folder``, in the order of the model's own, whose names and shapes they must have."""
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        raise ValueError(f"{folder} is not a whole model: it has no model.safetensors")
+    arrays, expected = read_safetensors(path), model.named_weights()
+    if arrays.keys() != expected.keys():
+        name = sorted(arrays.keys() ^ expected.keys())[0]
+        raise ValueError(f"{path} does not fit config.json: {name} is {'missing' if name in expected else 'unknown'}")
+    for name, parameter in expected.items():
+        if arrays[name].shape != parameter.shape or arrays[name].dtype != np.float32:
+            raise ValueError(
+                f"{path}: {name} must be float32 of shape {tuple(parameter.shape)}, "
+                f"got {arrays[name].dtype} of shape {arrays[name].shape}"
+            )
+    return {name: arrays[name] for name in expected}
+
+
+def _probe(lm: LanguageModel) -> Ids:
+    """Four ids from all over the vocabulary."""
+    size = lm.tokenizer.vocabulary_size
+    return np.array([size * k // 4 for k in range(4)], np.int32)
+
+
+def _predict(lm: LanguageModel, ids: Ids) -> Float:
+    inputs = np.append(np.int32(lm.tokenizer.bos_id), ids[:-1])
+    return lm.model.token_log_probs(inputs[None], ids[None], states={})[0]
+
+
+def _check(lm: LanguageModel, folder: Path) -> None:
+    path = folder / "selftest.json"
+    saved = read_json(path)
+    try:
+        ids = np.array(saved["ids"], np.int32)
+        expected = np.array(saved["log_probs"], np.float64)
+        difference = float(np.abs(_predict(lm, ids) - expected).max())
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+        raise ValueError(f"{path} is damaged: {error!r}") from None
+    if not difference <= _TOLERANCE:
+        raise ValueError(
+            f"{folder} does not predict what it did when it was saved (log-probabilities differ by {difference:.2g}): "
+            "a file was changed; check=False loads it all the same"
+        )

@@ -1,0 +1,192 @@
+"""What is wrong with an input is said in one sentence: by the command on stderr, with exit code 1."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from recurlm import LanguageModel
+from recurlm.cli import main
+
+from . import samples
+
+
+@pytest.fixture
+def folder(tmp_path: Path, model: LanguageModel) -> Path:
+    model.save(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
+    return samples.trained(samples.text_file(tmp_path_factory.mktemp("text")), epochs=1)
+
+
+def error_of(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """The sentence with which a command fails."""
+    assert main([str(argument) for argument in arguments]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    line = captured.err.strip().splitlines()[-1]
+    assert line.startswith("recurlm: error: ")
+    assert "Traceback" not in captured.err
+    return line.removeprefix("recurlm: error: ")
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        (None, "there is no file {path}"),
+        (b"", "{path} is empty"),
+        (b"\xef\xbb\xbf", "{path} is empty"),
+        (b"abc\xff", "{path} is not UTF-8 text: invalid start byte at byte 3"),
+        (b"too short", "the text is too short: 8 tokens, but one window of 64 for each of 32 streams takes 2,048; "),
+    ],
+)
+def test_files_to_train_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], data: bytes | None, sentence: str
+) -> None:
+    path = tmp_path / "text.txt"
+    if data is not None:
+        path.write_bytes(data)
+    assert error_of(capsys, "train", path, "--out", tmp_path / "m").startswith(sentence.format(path=path))
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_folder_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert (
+        error_of(capsys, "train", tmp_path, "--out", tmp_path / "m") == f"{tmp_path} is a folder, expected a text file"
+    )
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--units", "0", "units must be a positive integer, got 0"),
+        ("--dropout", "1", "dropout must be at least 0 and below 1, got 1.0"),
+        ("--epochs", "0", "epochs must be at least 1, got 0"),
+        ("--window", "0", "window must be at least 1, got 0"),
+        ("--learning-rate", "0", "learning_rate must be positive, got 0.0"),
+        ("--max-minutes", "-1", "the limits of training must be positive, got -60.0 seconds"),
+        ("--validation-split", "1.5", "validation_split must be between 0 and 1, got 1.5"),
+        ("--early-stopping", "0", "early_stopping must be at least 1 epoch, got 0"),
+        ("--checkpoint-every", "0", "checkpoint_every must be at least 1, got 0"),
+        ("--vocabulary-size", "9", "--vocabulary-size, --minimum-count and --word-pattern need --tokenizer word"),
+    ],
+)
+def test_options_of_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str, sentence: str
+) -> None:
+    source = samples.text_file(tmp_path)
+    assert error_of(capsys, "train", source, "--out", tmp_path / "m", "--units", "8", option, value) == sentence
+
+
+def test_existing_folders_are_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], model: LanguageModel
+) -> None:
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "diary.txt").write_text("precious")
+    with pytest.raises(ValueError, match="exists and is not a model: choose another folder"):
+        model.save(tmp_path / "home")
+    source = samples.text_file(tmp_path)
+    assert "exists and is not a model" in error_of(capsys, "train", source, "--out", tmp_path / "home")
+    assert (tmp_path / "home" / "diary.txt").read_text() == "precious"
+
+
+def test_folders_that_are_no_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = samples.text_file(tmp_path)
+    assert str(tmp_path / "nothing") in error_of(capsys, "eval", tmp_path / "nothing", source)
+    with pytest.raises(FileNotFoundError):
+        LanguageModel.load(tmp_path / "nothing")
+    assert error_of(capsys, "info", tmp_path) == f"{tmp_path} is not a recurlm model: it has no config.json"
+    (tmp_path / "config.json").write_text('{"format_version": 1, "kind": "model"}')
+    assert "is not a language model" in error_of(capsys, "info", tmp_path)
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[-100] ^= 0x42  # the highest byte of one of the last weights
+    path.write_bytes(data)
+
+
+def _remove(path: Path) -> None:
+    path.unlink()
+
+
+def _rewrite(**changes: object) -> Callable[[Path], None]:
+    def rewrite(path: Path) -> None:
+        path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | changes), encoding="utf-8")
+
+    return rewrite
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "sentence"),
+    [
+        ("config.json", _truncate, "config.json"),
+        ("config.json", _rewrite(units=25), "must be float32 of shape"),
+        ("config.json", _rewrite(units="24"), "config.json is damaged: units must be a positive integer, got '24'"),
+        ("config.json", _rewrite(layers=1), "model.safetensors does not fit config.json: lstm_1.bias is unknown"),
+        ("config.json", _rewrite(more=1), r"fields ['more'] are missing or unknown"),
+        ("config.json", _rewrite(format_version=2), "format_version 2, expected 1"),
+        ("model.safetensors", _truncate, "model.safetensors"),
+        ("model.safetensors", _remove, "has no model.safetensors"),
+        ("model.safetensors", _flip, "does not predict what it did when it was saved"),
+        ("tokenizer.json", _truncate, "tokenizer.json is damaged: "),
+        ("tokenizer.json", _remove, "tokenizer.json"),
+        ("tokenizer.json", _rewrite(characters="abc"), "must be float32 of shape"),
+        ("selftest.json", _truncate, "selftest.json"),
+        ("selftest.json", _rewrite(ids=[-1, 0, 0, 0]), "selftest.json is damaged"),
+    ],
+)
+def test_damaged_models(
+    folder: Path, capsys: pytest.CaptureFixture[str], name: str, damage: Callable[[Path], None], sentence: str
+) -> None:
+    damage(folder / name)
+    assert sentence in error_of(capsys, "info", folder)
+
+
+def test_the_self_test_can_be_left_out(folder: Path) -> None:
+    _flip(folder / "model.safetensors")
+    LanguageModel.load(folder, check=False)
+
+
+def test_unknown_characters(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = "character 'Z' (U+005A) at position 4 is not among the"
+    assert error_of(capsys, "generate", folder, "--prompt", "the Zoo").startswith(f"prompt: {sentence}")
+    path = tmp_path / "zoo.txt"
+    path.write_text("the Zoo")
+    assert error_of(capsys, "eval", folder, path).startswith(sentence)
+    with pytest.raises(ValueError, match=r"texts\[1\]: character 'Z'"):
+        LanguageModel.load(folder).score(["the", "the Zoo"])
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--temperature", "-1"), ("--top-p", "1.5"), ("--top-k", "-1"), ("--max-tokens", "-1"), ("--samples", "0")],
+)
+def test_options_of_generation(folder: Path, capsys: pytest.CaptureFixture[str], option: str, value: str) -> None:
+    assert option.strip("-").replace("-", "_") in error_of(capsys, "generate", folder, option, value)
+
+
+def test_wrong_types(model: LanguageModel) -> None:
+    with pytest.raises(TypeError, match="texts must be a list of str, got one str"):
+        model.score("text")
+    with pytest.raises(TypeError, match=r"texts\[0\]: text must be a str, got int"):
+        model.score([3])  # type: ignore[list-item]
+    with pytest.raises(TypeError, match="prompt: text must be a str, got bytes"):
+        model.generate(b"the")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="no vocabulary yet: call fit first"):
+        LanguageModel().generate("a")
+    with pytest.raises(ValueError, match="stop must not hold an empty string"):
+        model.generate("the", stop=[""])
+
+
+def test_tied_weights_need_one_width() -> None:
+    with pytest.raises(ValueError, match=r"tie_weights needs embedding_dim equal to units \(8\), got 4"):
+        LanguageModel(units=8, embedding_dim=4, tie_weights=True)

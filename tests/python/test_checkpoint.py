@@ -1,0 +1,155 @@
+import errno
+import json
+import signal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from recurlm.callbacks import Callback
+
+from recurlm import LanguageModel, _core, checkpoint
+
+from . import samples
+
+EPOCHS = 3
+
+
+class StopAt(Callback):
+    """Ctrl-C in the middle of a step."""
+
+    def __init__(self, step: int):
+        super().__init__()
+        self._left = step
+
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._left -= 1
+        if self._left == 0:
+            signal.raise_signal(signal.SIGINT)
+
+
+def fit(source: Path, folder: Path | None, stop_at: int | None = None, **options: Any) -> LanguageModel:
+    lm = LanguageModel(units=12, layers=2, dropout=0.2, seed=4)
+    callbacks = [] if stop_at is None else [StopAt(stop_at)]
+    recipe = samples.RECIPE | {"epochs": EPOCHS, "callbacks": callbacks, "checkpoint_every": 7}
+    lm.fit(source, checkpoint_dir=folder, **recipe | options)
+    return lm
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return samples.text_file(tmp_path, 60)
+
+
+def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, source: Path, threads: int) -> None:
+    _core.set_num_threads(1)
+    straight = fit(source, None)
+    steps = straight.model.optimizer.iterations
+    _core.set_num_threads(threads)
+    folder = tmp_path / "checkpoints"
+    for run, stop_at in enumerate([3, steps // 2 + 1, 5]):  # in the first epoch, beyond it, soon after the resume
+        with pytest.raises(KeyboardInterrupt):
+            fit(source, folder, stop_at, resume=run > 0)
+    resumed = fit(source, folder, resume=True)
+    assert resumed.model.optimizer.iterations == steps
+    assert samples.weight_bytes(resumed) == samples.weight_bytes(straight)
+
+
+def test_an_interruption_at_the_end_of_an_epoch_resumes_to_the_same_bits(tmp_path: Path, source: Path) -> None:
+    straight = fit(source, None)
+    windows = straight.model.optimizer.iterations // EPOCHS
+    with pytest.raises(KeyboardInterrupt):
+        fit(source, tmp_path / "c", windows)
+    assert samples.weight_bytes(fit(source, tmp_path / "c", resume=True)) == samples.weight_bytes(straight)
+
+
+def test_the_history_goes_on_after_a_resume(tmp_path: Path, source: Path) -> None:
+    expected = LanguageModel(units=12, seed=4).fit(source, epochs=EPOCHS, **samples.RECIPE)  # type: ignore[arg-type]
+    options = samples.RECIPE | {"epochs": EPOCHS, "checkpoint_dir": tmp_path / "c"}
+    windows = len(list((tmp_path).iterdir()))
+    assert windows
+    with pytest.raises(KeyboardInterrupt):
+        LanguageModel(units=12, seed=4).fit(source, callbacks=[StopAt(60)], **options)  # type: ignore[arg-type]
+    history = LanguageModel(units=12, seed=4).fit(source, resume=True, **options)  # type: ignore[arg-type]
+    for name in ("loss", "val_loss", "val_accuracy"):
+        assert history[name] == expected[name]
+
+
+def test_two_checkpoints_and_the_best_are_kept(tmp_path: Path) -> None:
+    def write(folder: Path) -> None:
+        (folder / "state").write_text("x")
+
+    for step in range(1, 8):
+        checkpoint.save(tmp_path, step, 3 if step >= 3 else None, write)
+    assert checkpoint.list_steps(tmp_path) == [3, 6, 7]
+    assert checkpoint.newest(tmp_path) == tmp_path / "step-7"
+
+
+def test_what_is_not_a_checkpoint_is_left_alone(tmp_path: Path) -> None:
+    for name in ("step-1.tmp", "step-x", "other"):
+        (tmp_path / name).mkdir()
+    assert checkpoint.list_steps(tmp_path) == []
+    assert checkpoint.list_steps(tmp_path / "nothing") == []
+    with pytest.raises(FileNotFoundError, match="there is no checkpoint in .* to resume from"):
+        checkpoint.newest(tmp_path)
+
+
+def test_a_full_disk_leaves_the_previous_checkpoint_whole(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "checkpoints"
+    with pytest.raises(KeyboardInterrupt):
+        fit(source, folder, 5)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+    def no_space(path: Path, value: object) -> None:
+        path.write_text("{")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("recurlm.language_model.fitting.write_json", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        fit(source, folder, resume=True)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    monkeypatch.undo()
+    assert samples.weight_bytes(fit(source, folder, resume=True)) == samples.weight_bytes(fit(source, None))
+
+
+def test_a_checkpoint_is_a_model(tmp_path: Path, source: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(source, tmp_path / "c", 5)
+    lm = LanguageModel.load(checkpoint.newest(tmp_path / "c"))
+    assert len(lm.generate("the ", max_tokens=5)) == 5
+
+
+def test_resuming_something_else_is_refused(tmp_path: Path, source: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        fit(source, folder, resume=True)
+    with pytest.raises(KeyboardInterrupt):
+        fit(source, folder, 5)
+    with pytest.raises(ValueError, match="holds checkpoints of an earlier run"):
+        fit(source, folder)
+    with pytest.raises(ValueError, match="made with window 16, got 8"):
+        fit(source, folder, resume=True, window=8)
+    with pytest.raises(ValueError, match="made with units 12, got 13"):
+        LanguageModel(units=13, layers=2, dropout=0.2, seed=4).fit(
+            source,
+            checkpoint_dir=folder,
+            resume=True,
+            **samples.RECIPE,  # type: ignore[arg-type]
+        )
+    with pytest.raises(ValueError, match="another text"):
+        fit(samples.text_file(tmp_path, 61, "other.txt"), folder, resume=True)
+    with pytest.raises(ValueError, match="resume needs checkpoint_dir"):
+        fit(source, None, resume=True)
+
+
+def test_a_damaged_checkpoint_gets_a_sentence(tmp_path: Path, source: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(source, tmp_path / "c", 5)
+    path = checkpoint.newest(tmp_path / "c") / "training.json"
+    training = json.loads(path.read_text(encoding="utf-8"))
+    del training["position"]
+    path.write_text(json.dumps(training), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"training.json is damaged: KeyError\('position'\)"):
+        fit(source, tmp_path / "c", resume=True)

@@ -1,0 +1,192 @@
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recurlm import LanguageModel, checkpoint
+from recurlm.cli import main
+
+from . import samples
+
+TINY = ["--units", "12", "--batch-size", "4", "--window", "16", "--epochs", "2"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "model"
+    samples.trained(samples.text_file(path.parent)).save(path)
+    return path
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return samples.text_file(tmp_path, 60)
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    """Standard output of a command that succeeds."""
+    code = main([str(argument) for argument in arguments])
+    captured = capsys.readouterr()
+    assert code == 0, captured.err
+    return captured.out
+
+
+@pytest.mark.parametrize("verb", [[], ["train"], ["eval"], ["generate"], ["score"], ["info"], ["demo"]])
+def test_help_is_there(capsys: pytest.CaptureFixture[str], verb: list[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([*verb, "--help"])
+    assert "usage: recurlm" in capsys.readouterr().out
+
+
+def test_help_states_the_defaults_of_the_python_interface(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    for default in ("(default: 0.004)", "(default: cosine)", "(default: 64)", "(default: lstm)", "(default: 512)"):
+        assert default in text
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["fly"], ["train", "x.txt"], ["train", "x", "--out", "y", "--cell", "z"], ["generate"]]
+)
+def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert capsys.readouterr().out == ""
+
+
+def test_train_saves_a_model(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = run(capsys, "train", source, "--out", tmp_path / "m", *TINY)
+    assert f"model saved in {tmp_path / 'm'}" in out
+    assert LanguageModel.load(tmp_path / "m").architecture.units == 12
+    assert checkpoint.list_steps(tmp_path / "m-checkpoints")
+
+
+def test_train_reports_json(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    held_out = samples.text_file(tmp_path, 10, "held_out.txt")
+    out = run(capsys, "train", source, "--out", tmp_path / "m", "--validation", held_out, "--json", *TINY)
+    result = json.loads(out)
+    assert len(result["history"]["val_loss"]) == 2
+    assert result["parameters"] == LanguageModel.load(result["model"]).model.count_params()
+
+
+def test_every_part_of_the_recipe_is_an_option(
+    tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = (
+        "--optimizer adamw --beta-2 0.99 --weight-decay 0.01 --warmup-steps 10 --schedule cosine --learning-rate 4e-3 "
+        "--clipnorm 1.0 --embedding-dim 6 --layers 2 --dropout 0.1 --cell gru --seed 5 --early-stopping 3 --max-minutes 5 "
+        "--max-tokens 100000 --checkpoint-every 50 --sample-every 60 --validation-split 0.2"
+    )
+    run(capsys, "train", source, "--out", tmp_path / "m", *TINY, *recipe.split())
+    assert LanguageModel.load(tmp_path / "m").architecture.embedding_dim == 6
+
+
+def test_train_on_words(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--tokenizer", "word", "--vocabulary-size", "9", "--minimum-count", "2", "--word-pattern", r"\w+|\S"]
+    run(capsys, "train", source, "--out", tmp_path / "m", *words, *TINY, "--batch-size", "2", "--window", "8")
+    assert LanguageModel.load(tmp_path / "m").tokenizer.vocabulary_size == 9
+
+
+def test_eval(folder: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = json.loads(run(capsys, "eval", folder, source, "--json"))
+    assert result["tokens"] == len(source.read_text(encoding="utf-8"))
+    assert result["loss"] == LanguageModel.load(folder).evaluate(source).loss
+    shown = run(capsys, "eval", folder, source, "--streams", 4)
+    assert f"tokens {result['tokens']:,}\n" in shown
+    assert "bits per character" in shown
+
+
+def test_generate(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--prompt", "the ", "--max-tokens", 30, "--seed", 1]
+    expected = "the " + LanguageModel.load(folder).generate("the ", max_tokens=30, seed=1)
+    assert run(capsys, "generate", folder, *options) == expected + "\n"
+    result = json.loads(run(capsys, "generate", folder, *options, "--samples", 2, "--json"))
+    assert result["prompt"] + result["texts"][0] == expected
+    assert len(result["texts"]) == 2
+    assert "\n" not in run(capsys, "generate", folder, *options, "--stop", "\n").rstrip("\n")
+
+
+def test_score(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = ["the cat", "", "a dog"]
+
+    def feed() -> None:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("\n".join(lines).encode() + b"\r\n")))
+
+    expected = LanguageModel.load(folder).score(lines)
+    feed()
+    np.testing.assert_allclose([float(line) for line in run(capsys, "score", folder).splitlines()], expected, atol=1e-6)
+    feed()
+    results = [json.loads(line) for line in run(capsys, "score", folder, "--json", "--details").splitlines()]
+    assert [result["log_prob"] for result in results] == expected.tolist()
+    assert [token["token"] for token in results[0]["tokens"]] == list("the cat")
+    feed()
+    assert "\n\t't'\t-" in run(capsys, "score", folder, "--details")
+
+
+def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    machine = json.loads(run(capsys, "info", "--json"))
+    assert machine["instruction_set"] in machine["supported"]
+    assert machine["threads"] >= 1
+    assert "instruction set: " in run(capsys, "info")
+    model = json.loads(run(capsys, "info", folder, "--json"))
+    assert (model["cell"], model["units"], model["tokenizer"]) == ("lstm", 24, "char")
+    assert model["bytes"] > 4 * model["parameters"]
+
+
+def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = run(
+        capsys, "demo", samples.text_file(tmp_path, 2000), "--seconds", "2", "--sample-every", "0.5", "--out", "d"
+    )
+    assert "validation loss before" in out
+    assert "characters a second" in out
+    assert "model saved in d" in out
+    LanguageModel.load("d")
+
+
+def test_the_demo_corpus_is_prose() -> None:
+    from recurlm.text import demo_corpus
+
+    text = demo_corpus.build()
+    assert text == demo_corpus.build()
+    assert len(set(text)) <= 98
+    paragraphs = text.strip().split("\n\n")
+    assert len(set(paragraphs)) == len(paragraphs)
+
+
+# As processes --------------------------------------------------------------------------------------------------------
+
+
+def start(*arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "recurlm", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_ctrl_c_saves_says_where_and_exits_with_130(tmp_path: Path, source: Path) -> None:
+    arguments = ["train", source, "--out", tmp_path / "m", *TINY, "--epochs", "100000", "--checkpoint-every", "5"]
+    with start(*arguments) as process:
+        deadline = time.monotonic() + 60
+        while not checkpoint.list_steps(tmp_path / "m-checkpoints") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        os.kill(process.pid, signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert f"saved in {checkpoint.newest(tmp_path / 'm-checkpoints')}" in err
+    assert "Traceback" not in err
+
+
+def test_errors_go_to_stderr_as_one_sentence(tmp_path: Path) -> None:
+    with start("eval", tmp_path / "nothing", "x.txt") as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (1, "")
+    assert err.startswith("recurlm: error: ")
+    assert err.count("\n") == 1
