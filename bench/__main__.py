@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in options.config:
         print(f"{name} ...", end="\r", file=sys.stderr, flush=True)
         stream, source = token_stream(CONFIGS[name])
-        peak = peak_gflops()
+        peak = peak_gflops(options.threads)
         try:
             results = measure(
                 CONFIGS[name],
