@@ -47,6 +47,47 @@ def test_concurrent_calls_give_the_same_bits(spec: CellSpec, threads: int) -> No
         list(pool.map(worker, range(4)))
 
 
+def test_a_decoder_is_shared_between_threads(threads: int) -> None:
+    rng = np.random.default_rng(3)
+    case = recurrent_case(CELLS[0], (1, 1, 16, 64), seed=4)
+    cell = (calls.core_cell(case.spec, 16, 64), case.kernel, case.recurrent_kernel, case.bias)
+    decoder = _core.Decoder(normal(rng, 200, 16), [cell], normal(rng, 64, 200), None)
+
+    def generate(seed: int) -> tuple[bytes, bytes]:
+        state = decoder.begin([np.arange(1, 3 + s, dtype=np.int32) for s in range(12)], seed)
+        ids, log_probs = decoder.generate(state, 20, _core.Sampling())
+        return ids.tobytes(), log_probs.tobytes()
+
+    seeds = [1, 2, 3, 4] * 4
+    expected = [generate(seed) for seed in seeds]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(generate, seeds)) == expected
+
+
+def test_a_workspace_serves_one_call_at_a_time() -> None:
+    """Whoever comes second is told so, rather than both computing with the other's scratch."""
+    _core.set_num_threads(1)
+    x, kernel = np.ones((2000, 1000), np.float32), np.ones((1000, 2000), np.float32)
+    y, small, workspace = np.empty((2000, 2000), np.float32), np.ones((1, 1), np.float32), _core.Workspace()
+    thread = threading.Thread(target=_core.linear_forward, args=(x, kernel, None, y, workspace))
+    thread.start()
+
+    def attempt() -> str:
+        try:
+            _core.linear_forward(small, small, None, small.copy(), workspace)
+        except RuntimeError as error:
+            return str(error)
+        return "accepted"
+
+    answers = set()
+    while thread.is_alive():
+        answers.add(attempt())
+    thread.join()
+    # Accepted: before the thread took the workspace, or after it gave it back.
+    assert answers - {"accepted"} == {"this workspace is in use by another call"}
+    assert (y == 1000.0).all()
+
+
 def test_number_of_threads_may_change_while_calls_run() -> None:
     expected = train_step(CELLS[0], _core.Workspace())
     done = threading.Event()
