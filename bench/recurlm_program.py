@@ -1,12 +1,11 @@
 """recurlm through its public API, as a user would write it."""
 
 import recurlm
+from bench.configs import BETA_1, BETA_2, CLIP_NORM, EPSILON, LEARNING_RATE, Config, Float, Ids
+from bench.program import Step
 from recurlm import Input, Model
 from recurlm.layers import GRU, LSTM, Dense, Embedding, SimpleRNN
 from recurlm.optimizers import Adam, Optimizer
-
-from bench.configs import BETA_1, BETA_2, CLIP_NORM, EPSILON, LEARNING_RATE, Config, Float, Ids
-from bench.program import Step
 
 CELLS: dict[str, type[GRU] | type[LSTM] | type[SimpleRNN]] = {"rnn": SimpleRNN, "gru": GRU, "lstm": LSTM}
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from recurlm.optimizers import SGD, Adam, Optimizer
 
 from bench.configs import BETA_1, BETA_2, CLIP_NORM, EPSILON, initial_weights
 from bench.recurlm_program import language_model
+from recurlm.optimizers import SGD, Adam, Optimizer
 from tests.peers.models import CELLS, CellName, batches, largest_difference, small_model
 from tests.peers.torch_weights import from_torch_layers
 
