@@ -1,0 +1,153 @@
+"""Files that are always whole: written under a temporary name, flushed, renamed. Nothing is ever unpickled."""
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from .typing import Array
+
+_OLD = ".old"
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """A binary file to write; it takes the place of ``path`` when the block ends, and vanishes if an error ends it."""
+    path = Path(path)
+    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
+        temporary = Path(file.name)
+        try:
+            yield file  # type: ignore[misc]
+            file.flush()
+            os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+    flush_folder(path.parent)
+
+
+def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
+    """Replace the contents of ``path`` by ``data``, whole or not at all."""
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+@contextmanager
+def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A new folder to fill; it takes the place of ``path`` when the block ends, and vanishes if an error ends it.
+
+    A folder that is there already is renamed aside, the new one moved in, the old one deleted; ``finish_swap``
+    completes what a crash in between left. FileExistsError if ``path`` is a file.
+    """
+    path = Path(os.path.abspath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path} is a file; a folder cannot take its place")
+    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    try:
+        os.chmod(temporary, 0o777 & ~_umask())
+        yield temporary
+        for file in (entry for entry in temporary.rglob("*") if entry.is_file()):
+            _flush(file)
+        flush_folder(temporary)
+        _swap_in(temporary, path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _swap_in(temporary: Path, path: Path) -> None:
+    aside = path.with_name(f".{path.name}{_OLD}")
+    if path.exists():
+        shutil.rmtree(aside, ignore_errors=True)
+        os.rename(path, aside)
+    try:
+        os.rename(temporary, path)
+    except BaseException:
+        if aside.exists():
+            os.rename(aside, path)
+        raise
+    flush_folder(path.parent)
+    shutil.rmtree(aside, ignore_errors=True)
+
+
+def finish_swap(path: str | os.PathLike[str]) -> Path:
+    """``path``, after putting back the old folder if a crash struck before the new one was moved in.
+
+    Raises:
+        FileNotFoundError: there is no such folder, nor an old one aside.
+        NotADirectoryError: it is a file.
+    """
+    path = Path(os.path.abspath(path))
+    aside = path.with_name(f".{path.name}{_OLD}")
+    if not path.exists() and aside.is_dir():
+        os.rename(aside, path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no folder {path}")
+    if not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file, expected the folder of a saved model")
+    return path
+
+
+def flush_folder(path: Path) -> None:
+    """Make renames within ``path`` durable."""
+    _flush(path)
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask() -> int:
+    # Reading the mask means setting it; temporary files are private by default, which the final ones should not be.
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write ``value`` as JSON, whole or not at all."""
+    atomic_write(path, (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """What ``write_json`` wrote; ValueError where the file is damaged, FileNotFoundError where there is none."""
+    try:
+        return json.loads(Path(path).read_bytes())
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: it is not valid JSON ({error})") from None
+
+
+def write_safetensors(
+    path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write arrays by name, whole or not at all."""
+    from safetensors.numpy import save
+
+    atomic_write(
+        path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, dict(metadata or {}))
+    )
+
+
+def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
+    """Arrays by name; ValueError where the file is damaged, FileNotFoundError where there is none."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    data = Path(path).read_bytes()
+    try:
+        return load(data)
+    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{path} is damaged: it is not a valid safetensors file ({error})") from None

@@ -1,0 +1,242 @@
+"""What stands on an output of a compiled model: a loss, metrics, and how both are computed.
+
+A cross-entropy on a ``Dense`` that ends in softmax (or is linear, with ``from_logits``) is fused with that layer:
+log-probabilities and gradients come from the core's projection, row chunk by row chunk, and neither logits nor
+probabilities exist. It is not fused where a metric, another layer or another output needs them.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import _core, metrics
+from .arrays import to_batch_major
+from .graph import Activations, Graph
+from .layers.base import SymbolicTensor
+from .layers.core import Dense
+from .losses import Loss, spread_weight
+from .metrics import Metric, Rows
+from .tape import Call, Tape
+from .typing import Array, Float, Ids, Mask
+
+
+class Seed(NamedTuple):
+    """Where a backward pass starts: the gradient of a tensor."""
+
+    tensor: SymbolicTensor
+    gradient: Float
+
+
+class Target(NamedTuple):
+    """Batch-first labels of one output and the weight of each sample or position."""
+
+    y_true: Array
+    sample_weight: Array | None
+
+
+class _Positions(NamedTuple):
+    """The rows of one batch at an output, time-major."""
+
+    shape: tuple[int, ...]  # batch-first, without the last axis
+    used: Float  # sample weight times mask
+    loss: Float  # the factor of each row's loss in the total: used * loss_weight / divisor
+
+
+class Head:
+    """Loss and metrics of one output."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        index: int,
+        loss: Loss,
+        loss_weight: float,
+        plain_metrics: Sequence[Metric],
+        weighted_metrics: Sequence[Metric],
+    ) -> None:
+        tensor = graph.outputs[index]
+        self.index = index
+        self.name = tensor.name
+        self.tensor = tensor
+        self.node_index = graph.index[tensor.node]
+        self.loss = loss
+        self.loss_weight = float(loss_weight)
+        self.metrics = list(plain_metrics)
+        self.weighted_metrics = list(weighted_metrics)
+        self.node = tensor.node
+        self.projection = projection_of(graph, tensor, loss) if loss.cross_entropy else None
+        if not all(metric.from_rows for metric in (*plain_metrics, *weighted_metrics)):
+            self.projection = None
+
+    def run(
+        self,
+        tape: Tape,
+        activations: Activations,
+        target: Target,
+        wanted: Mapping[SymbolicTensor, bool] | None,
+    ) -> tuple[float, list[Seed]]:
+        """Loss of a batch and, unless ``wanted`` is None, where its backward pass starts. Updates the metrics."""
+        values, masks = activations
+        gradient = wanted is not None
+        if self.projection is None:
+            # Not the node's own call: its saved arrays are still needed by its backward pass.
+            call = tape.call(-1 - self.index)
+            return self._plain(call, values[self.tensor], masks[self.tensor], target, gradient)
+        call = tape.call(self.node_index)
+        source = self.node.inputs[0]
+        x = values[source]
+        shape = (*(x.shape[:-1] if x.ndim == 2 else (x.shape[1], x.shape[0])), self.projection.units)
+        positions = self._positions(masks[source], target, shape)
+        ids = self._ids(target, shape, positions)
+        call.wanted = [wanted is not None and wanted[source]]
+        if ids is None:
+            return self._distribution(call, x, target, positions, gradient)
+        rows, total, dx = project(call, self.projection, x, ids, positions.loss, gradient)
+        self._update_from_rows(rows, positions)
+        return self._unweighted(total), [Seed(source, dx)] if dx is not None else []
+
+    # The three ways -------------------------------------------------------------------------------------------------
+
+    def _plain(
+        self, call: Call, y_pred: Array, mask: Mask | None, target: Target, gradient: bool
+    ) -> tuple[float, list[Seed]]:
+        """From the output as it is."""
+        shape = (*(y_pred.shape[:-1] if y_pred.ndim == 2 else (y_pred.shape[1], y_pred.shape[0])), y_pred.shape[-1])
+        positions = self._positions(mask, target, shape)
+        targets = self.loss.targets(self._visible(target, positions), shape, self._label)
+        rows = y_pred.reshape(-1, shape[-1])
+        total = _core.weighted_sum(self.loss.forward(call, targets, rows), positions.loss)
+        self._update_from_outputs(target, to_batch_major(y_pred), positions)
+        if not gradient:
+            return self._unweighted(total), []
+        dy = call.gradient(y_pred.shape)
+        self.loss.backward(call, targets, rows, positions.loss, dy.reshape(rows.shape))
+        return self._unweighted(total), [Seed(self.tensor, dy)]
+
+    def _distribution(
+        self, call: Call, x: Array, target: Target, positions: _Positions, gradient: bool
+    ) -> tuple[float, list[Seed]]:
+        """From labels that are no one-hot rows: log-softmax of the logits against them."""
+        assert self.projection is not None
+        shape = (*positions.shape, self.projection.units)
+        logits = self.projection.linear(call, x)
+        rows = logits.reshape(-1, shape[-1])
+        loss = call.buffer("loss", (len(rows),))
+        dlogits = call.gradient(logits.shape) if gradient else None
+        targets = self.loss.targets(target.y_true, shape, self._label)
+        flat = None if dlogits is None else dlogits.reshape(rows.shape)
+        _core.softmax_cross_entropy(rows, targets, positions.loss, loss, flat)
+        total = _core.weighted_sum(loss, positions.loss)
+        if self.metrics or self.weighted_metrics:
+            _core.activation_forward("softmax", logits, logits)
+            self._update_from_outputs(target, to_batch_major(logits), positions)
+        if dlogits is None:
+            return self._unweighted(total), []
+        dx = self.projection.linear_backward(call, dlogits)
+        call.tape.give(dlogits)
+        return self._unweighted(total), [] if dx is None else [Seed(self.node.inputs[0], dx)]
+
+    def _ids(self, target: Target, shape: tuple[int, ...], positions: _Positions) -> Ids | None:
+        """Ids of sparse labels or of rows that are exactly one-hot; None where they are something else."""
+        y_true = self._visible(target, positions)
+        if self.loss.sparse:
+            return self.loss.targets(y_true, shape, self._label)
+        if self.loss.label_smoothing or y_true.shape != shape:
+            return None
+        ones = y_true == 1
+        if np.count_nonzero(y_true) != np.count_nonzero(ones) or not (np.count_nonzero(ones, axis=-1) == 1).all():
+            return None
+        return np.ascontiguousarray(np.argmax(ones, axis=-1).T, np.int32).reshape(-1)
+
+    # Parts ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def _label(self) -> str:
+        return f"y of output {self.name!r}"
+
+    def _positions(self, mask: Mask | None, target: Target, shape: tuple[int, ...]) -> _Positions:
+        y_true = target.y_true
+        flat = None if mask is None else mask.reshape(-1)
+        valid = self.loss.valid(y_true) if y_true.shape[: len(shape) - 1] == shape[:-1] else None
+        if valid is not None:
+            flat = valid if flat is None else valid & flat
+        rows = int(np.prod(shape[:-1]))
+        given = None
+        if target.sample_weight is not None:
+            given = spread_weight(target.sample_weight, shape[:-1], f"sample_weight of output {self.name!r}")
+        used, divisor = self.loss.row_weights(flat, given, rows)
+        return _Positions(shape[:-1], used, used * np.float32(self.loss_weight / divisor if divisor else 0.0))
+
+    def _visible(self, target: Target, positions: _Positions) -> Array:
+        """Labels, with 0 for ids at positions of weight 0: they are padding and may be anything."""
+        y_true = target.y_true
+        if not self.loss.sparse or y_true.shape not in (positions.shape, (*positions.shape, 1)):
+            return y_true
+        unused = (positions.used == 0).reshape(positions.shape[::-1]).T
+        return np.where(unused.reshape(y_true.shape), 0, y_true) if unused.any() else y_true
+
+    def _unweighted(self, total: float) -> float:
+        return total / self.loss_weight if self.loss_weight else 0.0
+
+    def _update_from_rows(self, rows: Rows, positions: _Positions) -> None:
+        for metric in self.metrics:
+            metric.update_rows(rows, positions.used != 0)
+        for metric in self.weighted_metrics:
+            metric.update_rows(rows, positions.used)
+
+    def _update_from_outputs(self, target: Target, y_pred: Array, positions: _Positions) -> None:
+        used = positions.used.reshape(positions.shape[::-1]).T
+        for metric in self.metrics:
+            metric.update_state(target.y_true, y_pred, (used != 0).astype(np.float32))
+        for metric in self.weighted_metrics:
+            metric.update_state(target.y_true, y_pred, used)
+
+
+def projection_of(graph: Graph, tensor: SymbolicTensor, loss: Loss | None = None) -> Dense | None:
+    """The layer behind ``tensor`` if its softmax can be fused with a cross-entropy, else None."""
+    layer = tensor.node.layer
+    if not isinstance(layer, Dense) or graph.consumers[tensor] or graph.outputs.count(tensor) > 1:
+        return None
+    linear = layer.activation == "linear"
+    accepted = layer.activation == "softmax" or linear if loss is None else loss.from_logits == linear
+    return layer if accepted and layer.activation in ("softmax", "linear") else None
+
+
+def project(
+    call: Call, layer: Dense, x: Array, ids: Ids, weights: Float, gradient: bool
+) -> tuple[Rows, float, Float | None]:
+    """What the fused loss says of each row, the weighted loss, and the gradient of x where it is wanted."""
+    flat = x.reshape(-1, x.shape[-1])
+    count = (len(flat),)
+    rows = Rows(
+        ids,
+        call.buffer("log_probs", count),
+        call.buffer("ranks", count, np.int32),
+        call.buffer("predictions", count, np.int32),
+    )
+    dx = call.gradient(x.shape) if gradient and call.wanted[0] else None
+    target = layer.open_gradients(call) if gradient else None
+    total = _core.projection_cross_entropy(
+        flat,
+        layer.kernel.value,
+        None if layer.bias is None else layer.bias.value,
+        ids,
+        weights,
+        rows.log_probs,
+        rows.ranks,
+        rows.predictions,
+        None if dx is None else dx.reshape(flat.shape),
+        target and target.kernel,
+        target and target.bias,
+        call.tape.workspace,
+        transposed=layer.transposed,
+        accumulate=target is not None and target.accumulate,
+    )
+    return rows, total, dx
+
+
+def build_metrics(spec: Any, tensor: SymbolicTensor, loss: Loss) -> list[Metric]:
+    """Metrics of one output from one specification or a list of them."""
+    listed = [] if spec is None else list(spec) if isinstance(spec, (list, tuple)) else [spec]
+    return [metrics.get(each, width=tensor.shape[-1] or 0, sparse=loss.sparse) for each in listed]

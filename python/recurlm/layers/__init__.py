@@ -1,0 +1,19 @@
+"""Layers, with Keras's names, arguments, defaults, weight order and gate order."""
+
+from .base import Layer, SymbolicTensor
+from .core import Dense, Dropout, Embedding, Input, InputLayer, Masking
+from .recurrent import GRU, LSTM, SimpleRNN
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "Dense",
+    "Dropout",
+    "Embedding",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "Masking",
+    "SimpleRNN",
+    "SymbolicTensor",
+]

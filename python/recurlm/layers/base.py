@@ -1,0 +1,211 @@
+"""What every layer has: a name, parameters, and a place in a graph."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import initializers
+from ..arrays import to_batch_major, to_inner
+from ..naming import automatic_name
+from ..tape import Call, Parameter, Tape
+from ..typing import Array, Float, Mask, Shape
+
+# Arguments of Keras that change nothing here, or nothing as long as they are off.
+_WITHOUT_EFFECT = ("unroll", "implementation", "use_cudnn", "input_length", "input_shape", "input_dim", "batch_size")
+
+
+class SymbolicTensor:
+    """The output of a node. ``shape`` is batch-first, with None where it is known only when data comes."""
+
+    def __init__(self, shape: Shape, dtype: str, node: "Node", index: int) -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.node = node
+        self.index = index
+
+    @property
+    def name(self) -> str:
+        """The name of the layer that computes it."""
+        return self.node.layer.name
+
+    def __repr__(self) -> str:
+        return f"<SymbolicTensor shape={self.shape} dtype={self.dtype} from {self.name}>"
+
+
+class Node:
+    """One call of a layer on symbolic tensors."""
+
+    def __init__(self, layer: "Layer", inputs: list[SymbolicTensor]) -> None:
+        self.layer = layer
+        self.inputs = inputs
+        specs = layer.output_specs([tensor.shape for tensor in inputs])
+        self.outputs = [SymbolicTensor(shape, dtype, self, index) for index, (shape, dtype) in enumerate(specs)]
+
+
+class Layer:
+    """Parameters, ``build``, ``forward`` and ``backward``.
+
+    Inside, sequences are time-major: ids (T, B), activations (T, B, D), masks (T, B). ``forward`` keeps what
+    ``backward`` needs in its ``Call``, never in the layer, so that a layer may be shared by several nodes and threads.
+    """
+
+    takes_ids: ClassVar[bool] = False
+
+    def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: Any = None, **keras: Any) -> None:
+        for key, value in keras.items():
+            if key in _WITHOUT_EFFECT:
+                continue
+            if not key.endswith(("_regularizer", "_constraint", "_quantizer")) and key != "lora_rank":
+                raise TypeError(f"{type(self).__name__} has no argument {key!r}")
+            if value is not None:
+                raise ValueError(f"{type(self).__name__}: {key} is not supported; only None is, got {value!r}")
+        if dtype is not None and np.dtype(dtype) != np.float32:
+            raise ValueError(f"{type(self).__name__}: dtype must be float32, got {dtype!r}")
+        self.named = name is not None
+        self.name = automatic_name(type(self).__name__) if name is None else str(name)
+        self.trainable = trainable
+        self.built = False
+        self.weights: list[Parameter] = []
+
+    # To be written for each layer -----------------------------------------------------------------------------------
+
+    def build(self, input_shapes: list[Shape]) -> None:
+        """Create the parameters. Called once, before the first use."""
+
+    def output_specs(self, input_shapes: list[Shape]) -> list[tuple[Shape, str]]:
+        """Shape and dtype of each output."""
+        return [(input_shapes[0], "float32")]
+
+    def masks(self, call: Call, inputs: list[Array]) -> list[Mask | None]:
+        """The mask of each output. A layer that works on single steps passes on what it got."""
+        return [call.mask]
+
+    def forward(self, call: Call, inputs: list[Array]) -> list[Array]:
+        """Outputs from inputs."""
+        raise NotImplementedError
+
+    def backward(self, call: Call, grads: list[Float | None]) -> list[Float | None]:
+        """Gradients for inputs (None where ``call.wanted`` is false) from those of outputs; parameters' are written.
+
+        A gradient of an output may be overwritten and returned.
+        """
+        raise NotImplementedError
+
+    # Calls ----------------------------------------------------------------------------------------------------------
+
+    def __call__(self, inputs: Any, *, training: bool = False, mask: Any = None) -> Any:
+        """Record a node if ``inputs`` is symbolic, else compute: batch-first arrays in, batch-first arrays out."""
+        return self.apply(_listed(inputs), training=training, mask=mask)
+
+    def apply(self, inputs: list[Any], *, training: bool = False, mask: Any = None) -> Any:
+        """``__call__`` on a list of tensors or of arrays."""
+        symbolic = [isinstance(value, SymbolicTensor) for value in inputs]
+        if any(symbolic):
+            if not all(symbolic):
+                raise TypeError(f"{self.name}: symbolic tensors and arrays cannot be mixed in one call")
+            self.ensure_built([tensor.shape for tensor in inputs])
+            outputs: list[Any] = list(Node(self, inputs).outputs)
+        else:
+            outputs = self._compute([np.asarray(value) for value in inputs], training, mask)
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    def ensure_built(self, shapes: list[Shape]) -> None:
+        """Build at the first use; check the shapes at every use."""
+        self.check_inputs(shapes)
+        if not self.built:
+            self.build(shapes)
+            self.built = True
+
+    def check_inputs(self, shapes: list[Shape]) -> None:
+        """ValueError where the layer cannot take inputs of these shapes."""
+
+    def _compute(self, inputs: list[Array], training: bool, mask: Any) -> list[Array]:
+        self.ensure_built([value.shape for value in inputs])
+        call = Tape().call(0)
+        call.tape.training = training
+        inner = [to_inner(call, f"input {i}", value, self.id_limit()) for i, value in enumerate(inputs)]
+        call.masks = [None if mask is None else np.ascontiguousarray(np.asarray(mask, bool).T)] + [None] * len(inputs)
+        return [to_batch_major(value) for value in self.forward(call, inner)]
+
+    def id_limit(self) -> int | None:
+        """For a layer that takes ids, their number; else None."""
+        return None
+
+    # Weights --------------------------------------------------------------------------------------------------------
+
+    def add_weight(self, name: str, shape: Sequence[int], initializer: Callable[[Sequence[int]], Any]) -> Parameter:
+        """Create a parameter; ValueError if a callable initializer gives another shape."""
+        value = np.asarray(initializer(tuple(shape)), np.float32)
+        if value.shape != tuple(shape):
+            raise ValueError(
+                f"{self.name}: the initializer of {name} gave shape {value.shape}, expected {tuple(shape)}"
+            )
+        self.weights.append(Parameter(name, value))
+        return self.weights[-1]
+
+    @property
+    def trainable_weights(self) -> list[Parameter]:
+        """The weights that training changes: all, or none where ``trainable`` is false."""
+        return list(self.weights) if self.trainable else []
+
+    @property
+    def learns(self) -> bool:
+        """Whether a backward pass through the layer writes gradients of parameters."""
+        return bool(self.trainable_weights)
+
+    def get_weights(self) -> list[Float]:
+        """Copies of the weights, in Keras's order."""
+        return [parameter.value.copy() for parameter in self.weights]
+
+    def set_weights(self, weights: Sequence[Any]) -> None:
+        """Copy ``weights`` in; ValueError on another number or shape, and then nothing is changed."""
+        assign(self.name, self.weights, weights)
+
+    def count_params(self) -> int:
+        """Number of elements of all weights."""
+        if not self.built:
+            raise ValueError(f"{self.name} has no weights yet: it gets them when it is first called")
+        return sum(parameter.value.size for parameter in self.weights)
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, as JSON can hold them."""
+        return {"name": self.name, "trainable": self.trainable}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Layer":
+        """The inverse of ``get_config``; the weights are new."""
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name}>"
+
+
+def assign(owner: str, parameters: Sequence[Parameter], weights: Sequence[Any]) -> None:
+    """Copy ``weights`` into ``parameters`` after all shapes were checked."""
+    if len(weights) != len(parameters):
+        raise ValueError(f"{owner} has {len(parameters)} weights, got {len(weights)}")
+    arrays = [np.asarray(weight, np.float32) for weight in weights]
+    for i, (parameter, array) in enumerate(zip(parameters, arrays, strict=True)):
+        if array.shape != parameter.shape:
+            raise ValueError(f"{owner}: weight {i} ({parameter.name}) has shape {parameter.shape}, got {array.shape}")
+    for parameter, array in zip(parameters, arrays, strict=True):
+        parameter.value[...] = array
+
+
+def initializer_config(initializer: Any) -> dict[str, Any]:
+    """For ``get_config``."""
+    return initializers.serialize(initializer)
+
+
+def check_positive(layer: str, name: str, value: Any) -> int:
+    """``value`` as an int; ValueError unless it is a positive integer."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
+        raise ValueError(f"{layer}: {name} must be a positive integer, got {value!r}")
+    return int(value)
+
+
+def _listed(value: Any) -> list[Any]:
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], (SymbolicTensor, np.ndarray)):
+        return list(value)
+    return [value]

@@ -1,0 +1,352 @@
+"""Layers that work on single steps: Input, Embedding, Dense, Dropout, Masking."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from .. import _core, initializers
+from ..seeding import check_seed
+from ..tape import Call, Parameter
+from ..typing import Array, Float, Mask, Shape
+from .base import Layer, Node, SymbolicTensor, check_positive, initializer_config
+
+ACTIVATIONS = ("linear", "tanh", "sigmoid", "relu", "softmax")
+
+
+def check_activation(layer: str, name: str, value: Any, supported: Sequence[str]) -> str:
+    """An activation's name, None meaning linear; ValueError for one that ``layer`` does not have."""
+    activation = "linear" if value is None else value
+    if activation not in supported:
+        raise ValueError(f"{layer}: {name} must be one of {', '.join(supported)}, got {value!r}")
+    return str(activation)
+
+
+class InputLayer(Layer):
+    """Where data enters a graph."""
+
+    def __init__(
+        self,
+        shape: Sequence[int | None] | None = None,
+        batch_size: int | None = None,
+        dtype: str | None = None,
+        batch_shape: Sequence[int | None] | None = None,
+        name: str | None = None,
+        trainable: bool = True,
+    ) -> None:
+        super().__init__(name=name or None, trainable=trainable)
+        if (shape is None) == (batch_shape is None):
+            raise ValueError("Input needs either shape (without the batch) or batch_shape")
+        self.batch_shape: Shape = (batch_size, *shape) if shape is not None else tuple(batch_shape or ())
+        if any(extent is not None and (not isinstance(extent, int) or extent < 1) for extent in self.batch_shape):
+            raise ValueError(f"Input: extents of shape must be positive integers or None, got {self.batch_shape[1:]}")
+        self.dtype = np.dtype(dtype or "float32").name
+        self.built = True
+        self.tensor = Node(self, []).outputs[0]
+
+    def output_specs(self, input_shapes: list[Shape]) -> list[tuple[Shape, str]]:
+        return [(self.batch_shape, self.dtype)]
+
+    def get_config(self) -> dict[str, Any]:
+        return {"batch_shape": list(self.batch_shape), "dtype": self.dtype, "name": self.name}
+
+
+def Input(
+    shape: Sequence[int | None] | None = None,
+    batch_size: int | None = None,
+    dtype: str | None = None,
+    batch_shape: Sequence[int | None] | None = None,
+    name: str | None = None,
+) -> SymbolicTensor:
+    """A symbolic tensor that stands for a batch of arrays of ``shape``.
+
+    What feeds an ``Embedding`` takes integer ids (batch, time); all else takes numbers: (batch, features) or
+    (batch, time, features).
+
+    >>> from recurlm import Input
+    >>> Input(shape=(None,)).shape
+    (None, None)
+    """
+    return InputLayer(shape, batch_size, dtype, batch_shape, name).tensor
+
+
+class Embedding(Layer):
+    """Rows of a table: ids (B, T) -> (B, T, output_dim), or (B,) -> (B, output_dim).
+
+    ``mask_zero=True`` makes id 0 padding: the layers above skip those steps and the loss does not count them.
+    """
+
+    takes_ids: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        input_dim: int,
+        output_dim: int,
+        embeddings_initializer: Any = "uniform",
+        mask_zero: bool = False,
+        weights: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.input_dim = check_positive(self.name, "input_dim", input_dim)
+        self.output_dim = check_positive(self.name, "output_dim", output_dim)
+        self.embeddings_initializer = initializers.get(embeddings_initializer)
+        self.mask_zero = mask_zero
+        self.embeddings = self.add_weight("embeddings", (input_dim, output_dim), self.embeddings_initializer)
+        self.built = True
+        if weights is not None:
+            self.set_weights(weights if isinstance(weights, (list, tuple)) else [weights])
+
+    def id_limit(self) -> int | None:
+        return self.input_dim
+
+    def output_specs(self, input_shapes: list[Shape]) -> list[tuple[Shape, str]]:
+        return [((*input_shapes[0], self.output_dim), "float32")]
+
+    def check_inputs(self, shapes: list[Shape]) -> None:
+        if len(shapes) != 1 or len(shapes[0]) not in (1, 2):
+            raise ValueError(f"{self.name} takes ids of shape (batch,) or (batch, time), got {_shown(shapes)}")
+
+    def masks(self, call: Call, inputs: list[Array]) -> list[Mask | None]:
+        if not self.mask_zero:
+            return [None]
+        return [np.not_equal(inputs[0], 0, out=call.buffer("mask", inputs[0].shape, np.bool_))]
+
+    def forward(self, call: Call, inputs: list[Array]) -> list[Array]:
+        ids = call.saved["ids"] = inputs[0]
+        y = call.buffer("y", (*ids.shape, self.output_dim))
+        _core.embedding_forward(ids.reshape(-1), self.embeddings.value, y.reshape(-1, self.output_dim))
+        return [y]
+
+    def backward(self, call: Call, grads: list[Float | None]) -> list[Float | None]:
+        if self.trainable and grads[0] is not None:
+            rows = call.saved["ids"].reshape(-1)
+            call.tape.add_rows(self.embeddings, rows)
+            _core.embedding_backward(rows, grads[0].reshape(-1, self.output_dim), self.embeddings.grad)
+        return [None]
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "input_dim": self.input_dim,
+            "output_dim": self.output_dim,
+            "embeddings_initializer": initializer_config(self.embeddings_initializer),
+            "mask_zero": self.mask_zero,
+        }
+
+
+class LinearGradients(NamedTuple):
+    """Where a Dense layer's gradients go; None for what is frozen or absent."""
+
+    kernel: Float | None
+    bias: Float | None
+    accumulate: bool
+
+
+class Dense(Layer):
+    """``activation(x @ kernel + bias)`` at every position; activation: linear, tanh, sigmoid, relu or softmax.
+
+    ``tied_to`` (not in Keras) takes an ``Embedding`` whose table, transposed, is the kernel: ``units`` must be its
+    ``input_dim``, the input width its ``output_dim``, and ``weights`` holds the bias alone.
+    """
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | None = None,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros",
+        *,
+        tied_to: Embedding | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units = check_positive(self.name, "units", units)
+        self.activation = check_activation(self.name, "activation", activation, ACTIVATIONS)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.tied_to = tied_to
+        if tied_to is not None and (not isinstance(tied_to, Embedding) or tied_to.input_dim != units):
+            raise ValueError(f"{self.name}: tied_to must be an Embedding with input_dim {units}, got {tied_to!r}")
+        self.kernel: Parameter
+        self.bias: Parameter | None = None
+
+    @property
+    def transposed(self) -> bool:
+        """Whether the kernel is (units, D), as it is when tied."""
+        return self.tied_to is not None
+
+    @property
+    def learns(self) -> bool:
+        return super().learns or (self.tied_to is not None and self.tied_to.trainable)
+
+    def build(self, input_shapes: list[Shape]) -> None:
+        width = input_shapes[0][-1]
+        if self.tied_to is None:
+            self.kernel = self.add_weight("kernel", (width or 0, self.units), self.kernel_initializer)
+        else:
+            self.kernel = self.tied_to.embeddings
+        if self.use_bias:
+            self.bias = self.add_weight("bias", (self.units,), self.bias_initializer)
+
+    def check_inputs(self, shapes: list[Shape]) -> None:
+        width = shapes[0][-1]
+        if len(shapes) != 1 or len(shapes[0]) not in (2, 3) or width is None:
+            raise ValueError(
+                f"{self.name} takes one input of known width, (batch, [time,] width), got {_shown(shapes)}"
+            )
+        expected = self.tied_to.output_dim if self.tied_to else self.kernel.shape[0] if self.built else width
+        if width != expected:
+            raise ValueError(f"{self.name} takes inputs of width {expected}, got shape {shapes[0]}")
+
+    def output_specs(self, input_shapes: list[Shape]) -> list[tuple[Shape, str]]:
+        return [((*input_shapes[0][:-1], self.units), "float32")]
+
+    def linear(self, call: Call, x: Array) -> Float:
+        """The logits: the layer without its activation."""
+        rows = x.reshape(-1, x.shape[-1])
+        y = call.buffer("y", (rows.shape[0], self.units))
+        bias = None if self.bias is None else self.bias.value
+        _core.linear_forward(rows, self.kernel.value, bias, y, call.tape.workspace, transposed=self.transposed)
+        call.saved["x"] = x
+        return y.reshape(*x.shape[:-1], self.units)
+
+    def forward(self, call: Call, inputs: list[Array]) -> list[Array]:
+        y = self.linear(call, inputs[0])
+        if self.activation != "linear":
+            _core.activation_forward(self.activation, y, y)
+        call.saved["y"] = y
+        return [y]
+
+    def backward(self, call: Call, grads: list[Float | None]) -> list[Float | None]:
+        dy = grads[0]
+        if dy is not None and self.activation != "linear":
+            _core.activation_backward(self.activation, call.saved["y"], dy, dy)
+        return [None if dy is None else self.linear_backward(call, dy)]
+
+    def linear_backward(self, call: Call, dy: Float) -> Float | None:
+        """From the gradient of the logits to that of the input."""
+        x = call.saved["x"]
+        dx = call.gradient(x.shape) if call.wanted[0] else None
+        target = self.open_gradients(call)
+        width = x.shape[-1]
+        _core.linear_backward(
+            x.reshape(-1, width),
+            self.kernel.value,
+            dy.reshape(-1, self.units),
+            None if dx is None else dx.reshape(-1, width),
+            target.kernel,
+            target.bias,
+            call.tape.workspace,
+            transposed=self.transposed,
+            accumulate=target.accumulate,
+        )
+        return dx
+
+    def open_gradients(self, call: Call) -> LinearGradients:
+        """Announce to the tape that the gradients of the layer are about to be written."""
+        kernel = self.kernel if (self.tied_to or self).trainable else None
+        bias = self.bias if self.trainable else None
+        accumulate = call.tape.accumulate([parameter for parameter in (kernel, bias) if parameter is not None])
+        return LinearGradients(kernel and kernel.grad, bias and bias.grad, accumulate)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {
+            "units": self.units,
+            "activation": self.activation,
+            "use_bias": self.use_bias,
+            "kernel_initializer": initializer_config(self.kernel_initializer),
+            "bias_initializer": initializer_config(self.bias_initializer),
+            "tied_to": self.tied_to and self.tied_to.name,
+        }
+
+
+class Dropout(Layer):
+    """In training, zeroes elements with probability ``rate`` and scales the others by ``1 / (1 - rate)``.
+
+    ``noise_shape`` (batch, time, features) shares the draw along the axes where it is 1; ``(None, 1, None)`` is
+    variational dropout, one mask for all time steps. None stands for the input's own extent.
+    """
+
+    def __init__(
+        self,
+        rate: float,
+        noise_shape: Sequence[int | None] | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= rate <= 1:
+            raise ValueError(f"{self.name}: rate must be from 0 to 1, got {rate!r}")
+        self.rate = float(rate)
+        self.noise_shape = None if noise_shape is None else tuple(noise_shape)
+        self.seed = None if seed is None else check_seed(seed)
+
+    def forward(self, call: Call, inputs: list[Array]) -> list[Array]:
+        if not call.tape.training or self.rate == 0:
+            return inputs
+        return [self._drop(call, inputs[0], call.buffer("y", inputs[0].shape))]
+
+    def backward(self, call: Call, grads: list[Float | None]) -> list[Float | None]:
+        dy = grads[0]
+        return [dy if dy is None or self.rate == 0 else self._drop(call, dy, dy)]
+
+    def _drop(self, call: Call, x: Array, y: Array) -> Array:
+        draw_dropout(call, x, y, self.rate, self.seed, self._noise_shape(x.shape))
+        return y
+
+    def _noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+        if self.noise_shape is None:
+            return None
+        given = self.noise_shape
+        if len(given) == 3:
+            given = (given[1], given[0], given[2])
+        if len(given) != len(shape) or any(g not in (None, 1, s) for g, s in zip(given, shape, strict=True)):
+            raise ValueError(f"{self.name}: noise_shape {self.noise_shape} does not fit an input of rank {len(shape)}")
+        return tuple(s if g is None else g for g, s in zip(given, shape, strict=True))
+
+    def get_config(self) -> dict[str, Any]:
+        noise_shape = None if self.noise_shape is None else list(self.noise_shape)
+        return super().get_config() | {"rate": self.rate, "noise_shape": noise_shape, "seed": self.seed}
+
+
+def draw_dropout(
+    call: Call, x: Array, y: Array, rate: float, seed: int | None, noise_shape: tuple[int, ...] | None
+) -> None:
+    """Dropout of x into y, keyed by seed, the node's place in the graph and the training step."""
+    key = call.tape.seed if seed is None else seed
+    _core.dropout(x, y, rate, key, call.index, call.tape.step, noise_shape)
+
+
+class Masking(Layer):
+    """Steps whose features all equal ``mask_value`` are padding: zero here, skipped above, not counted by the loss."""
+
+    def __init__(self, mask_value: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mask_value = mask_value
+
+    def check_inputs(self, shapes: list[Shape]) -> None:
+        if len(shapes) != 1 or len(shapes[0]) != 3:
+            raise ValueError(f"{self.name} takes one input (batch, time, features), got {_shown(shapes)}")
+
+    def masks(self, call: Call, inputs: list[Array]) -> list[Mask | None]:
+        return [call.saved["mask"]]
+
+    def forward(self, call: Call, inputs: list[Array]) -> list[Array]:
+        x = inputs[0]
+        present = call.buffer("present", x.shape, np.bool_)
+        np.not_equal(x, np.float32(self.mask_value), out=present)
+        mask = call.saved["mask"] = np.any(present, axis=-1, out=call.buffer("mask", x.shape[:-1], np.bool_))
+        return [np.multiply(x, mask[..., None], out=call.buffer("y", x.shape))]
+
+    def backward(self, call: Call, grads: list[Float | None]) -> list[Float | None]:
+        dy = grads[0]
+        return [None if dy is None else np.multiply(dy, call.saved["mask"][..., None], out=dy)]
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"mask_value": self.mask_value}
+
+
+def _shown(shapes: list[Shape]) -> str:
+    return ", ".join(str(tuple(shape)) for shape in shapes)

@@ -1,0 +1,361 @@
+"""SimpleRNN, GRU and LSTM: one layer around the core's cell, three names, Keras's arguments, weights and gate order."""
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import _core, initializers
+from ..seeding import check_seed
+from ..tape import Call, Parameter, States
+from ..typing import Array, Float, Mask, Shape
+from .base import Layer, check_positive, initializer_config
+from .core import check_activation, draw_dropout
+
+
+class Recurrent(Layer):
+    """What the three have in common: x (B, T, D) [, initial states (B, units)] -> outputs.
+
+    Outputs: the last state (B, units), or with ``return_sequences`` all of them (B, T, units); with ``return_state``
+    the final states follow as outputs of their own. A masked step passes the state on, and the previous output stands
+    there, or zero with ``zero_output_for_mask``. ``go_backwards`` reads the sequence from its end and returns outputs
+    (and their mask) in that order. ``stateful`` carries the final state of row i of a batch to row i of the next, until
+    ``reset_states()``. ``dropout`` drops inputs, one draw a sequence for all its steps.
+    """
+
+    kind: ClassVar[str]
+    gates: ClassVar[int]
+    supported_activations: ClassVar[tuple[str, ...]] = ("tanh",)
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | None = "tanh",
+        *,
+        use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform",
+        recurrent_initializer: Any = "orthogonal",
+        bias_initializer: Any = "zeros",
+        dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        seed: int | None = None,
+        return_sequences: bool = False,
+        return_state: bool = False,
+        go_backwards: bool = False,
+        stateful: bool = False,
+        zero_output_for_mask: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units = check_positive(self.name, "units", units)
+        self.activation = check_activation(self.name, "activation", activation, self.supported_activations)
+        if recurrent_dropout != 0:
+            raise ValueError(f"{self.name}: recurrent_dropout is not supported; only 0 is, got {recurrent_dropout!r}")
+        if not 0 <= dropout < 1:
+            raise ValueError(f"{self.name}: dropout must be from 0 to below 1, got {dropout!r}")
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.recurrent_initializer = initializers.get(recurrent_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.dropout = float(dropout)
+        self.seed = None if seed is None else check_seed(seed)
+        self.return_sequences = return_sequences
+        self.return_state = return_state
+        self.go_backwards = go_backwards
+        self.stateful = stateful
+        self.zero_output_for_mask = zero_output_for_mask
+        self.reset_after = True
+        self.states: States = {}
+        self.kernel: Parameter
+        self.recurrent_kernel: Parameter
+        self.bias: Parameter | None = None
+
+    @property
+    def state_count(self) -> int:
+        """Number of state arrays: h, and c for an LSTM."""
+        return 2 if self.kind == "lstm" else 1
+
+    def reset_states(self) -> None:
+        """Forget the carried states: the next batch starts from zero, whatever its size."""
+        self.states.clear()
+
+    def __call__(self, inputs: Any, *, initial_state: Any = None, training: bool = False, mask: Any = None) -> Any:
+        """As for every layer; ``initial_state`` is one (B, units) tensor or array, or a list of one for each state."""
+        states = [] if initial_state is None else initial_state
+        states = list(states) if isinstance(states, (list, tuple)) else [states]
+        sequence = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+        return self.apply(sequence + states, training=training, mask=mask)
+
+    # Shapes ---------------------------------------------------------------------------------------------------------
+
+    def build(self, input_shapes: list[Shape]) -> None:
+        width = input_shapes[0][2] or 0
+        columns = self.gates * self.units
+        self.kernel = self.add_weight("kernel", (width, columns), self.kernel_initializer)
+        self.recurrent_kernel = self.add_weight("recurrent_kernel", (self.units, columns), self.recurrent_initializer)
+        if self.use_bias:
+            self.bias = self.add_weight("bias", self.bias_shape(), self.initial_bias)
+        self.cell = _core.Cell(self.kind, width, self.units, activation=self.activation, reset_after=self.reset_after)
+
+    def bias_shape(self) -> tuple[int, ...]:
+        """Shape of the bias."""
+        return (self.gates * self.units,)
+
+    def initial_bias(self, shape: Sequence[int]) -> Any:
+        """Initial value of the bias."""
+        return self.bias_initializer(shape)
+
+    def check_inputs(self, shapes: list[Shape]) -> None:
+        if len(shapes[0]) != 3 or shapes[0][2] is None:
+            raise ValueError(f"{self.name} takes a sequence (batch, time, width) of known width, got shape {shapes[0]}")
+        if self.built and shapes[0][2] != self.kernel.shape[0]:
+            raise ValueError(f"{self.name} takes inputs of width {self.kernel.shape[0]}, got shape {shapes[0]}")
+        states = shapes[1:]
+        if states and len(states) != self.state_count:
+            raise ValueError(f"{self.name} has {self.state_count} initial states, got {len(states)}")
+        for shape in states:
+            if len(shape) != 2 or shape[1] != self.units:
+                raise ValueError(f"{self.name}: initial_state must have shape (batch, {self.units}), got {shape}")
+
+    def output_specs(self, input_shapes: list[Shape]) -> list[tuple[Shape, str]]:
+        batch, time, _ = input_shapes[0]
+        state: Shape = (batch, self.units)
+        output: Shape = (batch, time, self.units) if self.return_sequences else state
+        return [(shape, "float32") for shape in (output, *([state] * self.state_count * self.return_state))]
+
+    def masks(self, call: Call, inputs: list[Array]) -> list[Mask | None]:
+        mask = call.mask if self.return_sequences else None
+        if mask is not None and self.go_backwards:
+            mask = _reversed(call, "mask", mask)
+        return [mask] + [None] * (self.state_count * self.return_state)
+
+    # Computation ----------------------------------------------------------------------------------------------------
+
+    def forward(self, call: Call, inputs: list[Array]) -> list[Array]:
+        x = self._dropped(call, inputs[0])
+        steps, batch, _ = x.shape
+        first, last = (steps, 0) if self.go_backwards else (0, steps)
+        # h and, for an LSTM, c: every state from the initial to the final one.
+        states = [call.buffer(f"state {i}", (steps + 1, batch, self.units)) for i in range(self.state_count)]
+        for state, initial in zip(states, self._initial_states(call, inputs, batch), strict=True):
+            state[first] = initial
+        call.saved.update(x=x, states=states)
+        _core.recurrent_forward(
+            self.cell,
+            x,
+            self.kernel.value,
+            self.recurrent_kernel.value,
+            None if self.bias is None else self.bias.value,
+            states[0],
+            states[1] if len(states) > 1 else None,
+            call.buffer("saved", (self.cell.saved_size(steps, batch),)),
+            call.mask,
+            call.tape.workspace,
+            reverse=self.go_backwards,
+        )
+        finals = [state[last] for state in states]
+        if self.stateful:
+            self._carry(call, finals)
+        output = self._sequence(call, states[0]) if self.return_sequences else finals[0]
+        return [output, *finals] if self.return_state else [output]
+
+    def backward(self, call: Call, grads: list[Float | None]) -> list[Float | None]:
+        if all(grad is None for grad in grads):
+            return [None] * len(call.wanted)
+        x, states = call.saved["x"], call.saved["states"]
+        steps, batch, _ = x.shape
+        dy = self._sequence_gradient(call, grads[0]) if self.return_sequences else None
+        finals = self._final_gradients(call, grads, batch)
+        dx = call.gradient(x.shape) if call.wanted[0] else None
+        trained = [self.kernel, self.recurrent_kernel, self.bias] if self.trainable else [None, None, None]
+        accumulate = call.tape.accumulate([parameter for parameter in trained if parameter is not None])
+        _core.recurrent_backward(
+            self.cell,
+            x,
+            self.kernel.value,
+            self.recurrent_kernel.value,
+            None if self.bias is None else self.bias.value,
+            states[0],
+            states[1] if len(states) > 1 else None,
+            call.buffer("saved", (self.cell.saved_size(steps, batch),)),
+            call.mask,
+            dy,
+            finals[0],
+            finals[1] if len(finals) > 1 else None,
+            dx,
+            *(None if parameter is None else parameter.grad for parameter in trained),
+            call.tape.workspace,
+            reverse=self.go_backwards,
+            accumulate=accumulate,
+        )
+        if dx is not None and self._drops(call):
+            self._drop(call, dx, dx)
+        return [dx, *(self._initial_gradient(call, i, d) for i, d in enumerate(finals[: len(call.wanted) - 1]))]
+
+    def _initial_states(self, call: Call, inputs: list[Array], batch: int) -> list[Any]:
+        if len(inputs) > 1:
+            return inputs[1:]
+        carried = self._store(call).get(self.name) if self.stateful else None
+        if carried is None:
+            return [0.0] * self.state_count
+        if carried[0].shape[0] != batch:
+            raise ValueError(
+                f"{self.name} is stateful and carries the state of {carried[0].shape[0]} rows, got a batch of {batch}; "
+                "call reset_states() before another batch size"
+            )
+        return list(carried)
+
+    def _store(self, call: Call) -> States:
+        return self.states if call.tape.states is None else call.tape.states
+
+    def _carry(self, call: Call, finals: list[Float]) -> None:
+        store = self._store(call)
+        if self.name not in store:
+            store[self.name] = [np.empty_like(final) for final in finals]
+        for carried, final in zip(store[self.name], finals, strict=True):
+            carried[...] = final
+
+    def _sequence(self, call: Call, h: Float) -> Float:
+        """All outputs, (T, B, H), from all states."""
+        output = _reversed(call, "output", h[:-1]) if self.go_backwards else h[1:]
+        mask = self.masks(call, [])[0]
+        if mask is not None and self.zero_output_for_mask:
+            output = np.multiply(output, mask[..., None], out=call.buffer("output", output.shape))
+        return output
+
+    def _sequence_gradient(self, call: Call, dy: Float | None) -> Float | None:
+        if dy is not None and self.go_backwards:
+            dy = _reversed(call, "dy", dy)
+        if dy is not None and call.mask is not None and self.zero_output_for_mask:
+            dy *= call.mask[..., None]
+        return dy
+
+    def _final_gradients(self, call: Call, grads: list[Float | None], batch: int) -> list[Float]:
+        """Gradients with respect to the final states: the sum of what every output that is a final state got."""
+        finals = [call.buffer(f"final {i}", (batch, self.units)) for i in range(self.state_count)]
+        for i, final in enumerate(finals):
+            final.fill(0)
+            if self.return_state and (grad := grads[1 + i]) is not None:
+                final += grad
+        if not self.return_sequences and grads[0] is not None:
+            finals[0] += grads[0]
+        return finals
+
+    def _initial_gradient(self, call: Call, index: int, gradient: Float) -> Float | None:
+        if not call.wanted[1 + index]:
+            return None
+        copied = call.gradient(gradient.shape)
+        copied[...] = gradient
+        return copied
+
+    def _drops(self, call: Call) -> bool:
+        return self.dropout > 0 and call.tape.training
+
+    def _dropped(self, call: Call, x: Float) -> Float:
+        return self._drop(call, x, call.buffer("dropped", x.shape)) if self._drops(call) else x
+
+    def _drop(self, call: Call, x: Float, y: Float) -> Float:
+        draw_dropout(call, x, y, self.dropout, self.seed, (1, *x.shape[1:]))
+        return y
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        for key in ("kernel_initializer", "recurrent_initializer", "bias_initializer"):
+            config[key] = initializer_config(getattr(self, key))
+        for key in ("units", "activation", "use_bias", "dropout", "seed", "return_sequences", "return_state"):
+            config[key] = getattr(self, key)
+        for key in ("go_backwards", "stateful", "zero_output_for_mask"):
+            config[key] = getattr(self, key)
+        return config
+
+
+class SimpleRNN(Recurrent):
+    """``h = activation(x W + prev_h U + b)``; activation: tanh, relu, sigmoid or linear.
+
+    >>> import numpy as np
+    >>> from recurlm.layers import SimpleRNN
+    >>> SimpleRNN(4)(np.zeros((2, 3, 5), np.float32)).shape
+    (2, 4)
+    """
+
+    kind, gates = "rnn", 1
+    supported_activations = ("tanh", "relu", "sigmoid", "linear")
+
+
+class _Gated(Recurrent):
+    """A cell whose gates are sigmoids."""
+
+    def __init__(
+        self, units: int, activation: str | None = "tanh", recurrent_activation: str | None = "sigmoid", **kwargs: Any
+    ) -> None:
+        super().__init__(units, activation, **kwargs)
+        self.recurrent_activation = check_activation(
+            self.name, "recurrent_activation", recurrent_activation, ("sigmoid",)
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"recurrent_activation": self.recurrent_activation}
+
+
+class GRU(_Gated):
+    """Gated recurrent unit (Cho et al., 2014); gates z r n. ``reset_after`` applies r after the recurrent product.
+
+    The bias is (2, 3 * units), for input and recurrence, with ``reset_after``; else (3 * units,).
+    """
+
+    kind, gates = "gru", 3
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | None = "tanh",
+        recurrent_activation: str | None = "sigmoid",
+        *,
+        reset_after: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(units, activation, recurrent_activation, **kwargs)
+        self.reset_after = reset_after
+
+    def bias_shape(self) -> tuple[int, ...]:
+        return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"reset_after": self.reset_after}
+
+
+class LSTM(_Gated):
+    """Long short-term memory (Hochreiter and Schmidhuber, 1997) with a forget gate; gates i f g o.
+
+    ``unit_forget_bias`` starts the forget gate's bias at one.
+    """
+
+    kind, gates = "lstm", 4
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | None = "tanh",
+        recurrent_activation: str | None = "sigmoid",
+        *,
+        unit_forget_bias: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(units, activation, recurrent_activation, **kwargs)
+        self.unit_forget_bias = unit_forget_bias
+
+    def initial_bias(self, shape: Sequence[int]) -> Any:
+        bias = np.array(self.bias_initializer(shape), np.float32)
+        if self.unit_forget_bias:
+            bias[self.units : 2 * self.units] = 1
+        return bias
+
+    def get_config(self) -> dict[str, Any]:
+        return super().get_config() | {"unit_forget_bias": self.unit_forget_bias}
+
+
+def _reversed(call: Call, name: str, sequence: Array) -> Array:
+    """The steps of ``sequence`` in the opposite order."""
+    flipped = call.buffer(f"reversed {name}", sequence.shape, sequence.dtype)
+    flipped[...] = sequence[::-1]
+    return flipped

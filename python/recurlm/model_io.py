@@ -1,0 +1,262 @@
+"""Models as JSON and arrays: architecture, weights, the state of training, and the folder that holds them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from . import files, layers, losses, optimizers
+from .layers.base import Layer, SymbolicTensor
+from .layers.core import InputLayer
+from .layers.recurrent import Recurrent
+from .tape import Parameter
+from .typing import Array
+
+if TYPE_CHECKING:
+    from .model import Model
+
+FORMAT_VERSION = 1
+
+
+class ModelState(NamedTuple):
+    """Arrays by name, and values that JSON can hold."""
+
+    arrays: dict[str, Array]
+    values: dict[str, Any]
+
+
+# The state of training -----------------------------------------------------------------------------------------------
+
+
+def get_state(model: Model) -> ModelState:
+    """See ``Model.get_state``."""
+    optimizer = model.optimizer
+    named = model.named_weights()
+    arrays: dict[str, Array] = {f"weights/{name}": parameter.value for name, parameter in named.items()}
+    arrays |= _slots(model, named)
+    for layer in _stateful(model):
+        for i, carried in enumerate(layer.states.get(layer.name, [])):
+            arrays[f"states/{layer.name}.{i}"] = carried
+    values = {
+        "seed": model.seed,
+        "step": model.step,
+        "iterations": optimizer.iterations,
+        "learning_rate": None if optimizer.scheduled else optimizer.learning_rate,
+        "metrics": model.compiled.get_state(),
+    }
+    return ModelState(arrays, values)
+
+
+def set_state(model: Model, state: ModelState) -> None:
+    """See ``Model.set_state``."""
+    optimizer, values = model.optimizer, state.values
+    missing = {"seed", "step", "iterations", "learning_rate", "metrics"} - set(values)
+    if missing:
+        raise ValueError(f"the state lacks {', '.join(sorted(missing))}")
+    named = model.named_weights()
+    targets: dict[str, Array] = {f"weights/{name}": parameter.value for name, parameter in named.items()}
+    targets |= _slots(model, named)
+    carried = {name: array for name, array in state.arrays.items() if name.startswith("states/")}
+    _copy_arrays({name: a for name, a in state.arrays.items() if name not in carried}, targets, "the state")
+    model.compiled.set_state(values["metrics"])
+    for layer in _stateful(model):
+        parts = [carried.get(f"states/{layer.name}.{i}") for i in range(layer.state_count)]
+        layer.reset_states()
+        if all(part is not None for part in parts):
+            layer.states[layer.name] = [np.array(part, np.float32) for part in parts]
+    model.seed, model.step, optimizer.iterations = values["seed"], values["step"], values["iterations"]
+    if values["learning_rate"] is not None and not optimizer.scheduled:
+        optimizer.learning_rate = values["learning_rate"]
+
+
+def _slots(model: Model, named: Mapping[str, Parameter]) -> dict[str, Array]:
+    trained = set(model.trainable_weights)
+    return {
+        f"optimizer/{name}.{i}": slot
+        for name, parameter in named.items()
+        if parameter in trained
+        for i, slot in enumerate(model.optimizer.slots(parameter))
+    }
+
+
+def _stateful(model: Model) -> list[Recurrent]:
+    return [layer for layer in model.layers if isinstance(layer, Recurrent) and layer.stateful]
+
+
+def _copy_arrays(source: Mapping[str, Array], targets: Mapping[str, Array], what: str) -> None:
+    """Copy all arrays into those of the same names after all names, shapes and dtypes were checked."""
+    missing, extra = sorted(set(targets) - set(source)), sorted(set(source) - set(targets))
+    if missing or extra:
+        wrong = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r}, which the model has not"
+        raise ValueError(f"{what} is not of this model: it {wrong}")
+    for name, target in targets.items():
+        if source[name].shape != target.shape or source[name].dtype != np.float32:
+            found = f"{source[name].dtype} {source[name].shape}"
+            raise ValueError(f"{what} is not of this model: {name} must be float32 {target.shape}, got {found}")
+    for name, target in targets.items():
+        target[...] = source[name]
+
+
+# Weights -------------------------------------------------------------------------------------------------------------
+
+
+def save_weights(model: Model, path: str | os.PathLike[str]) -> None:
+    """See ``Model.save_weights``."""
+    files.write_safetensors(path, {name: parameter.value for name, parameter in model.named_weights().items()})
+
+
+def load_weights(model: Model, path: str | os.PathLike[str]) -> None:
+    """See ``Model.load_weights``."""
+    targets = {name: parameter.value for name, parameter in model.named_weights().items()}
+    _copy_arrays(files.read_safetensors(path), targets, str(path))
+
+
+# Architecture --------------------------------------------------------------------------------------------------------
+
+
+def graph_config(model: Model) -> dict[str, Any]:
+    """Layers, then nodes in an order in which they can be replayed; tensors are [node, output]."""
+    graph = model.graph
+    # Inputs first, in order: one that no output depends on is an input all the same.
+    nodes = [tensor.node for tensor in graph.inputs] + [node for node in graph.nodes if node.inputs]
+    place = {node: i for i, node in enumerate(nodes)}
+    order = {layer: i for i, layer in enumerate(graph.layers)}
+
+    def references(tensors: list[SymbolicTensor]) -> list[list[int]]:
+        return [[place[tensor.node], tensor.index] for tensor in tensors]
+
+    return {
+        "name": model.name,
+        "seed": model.seed,
+        "layers": [{"class_name": type(e).__name__, "named": e.named, "config": e.get_config()} for e in graph.layers],
+        "nodes": [{"layer": order[node.layer], "inputs": references(node.inputs)} for node in nodes],
+        "outputs": references(graph.outputs),
+    }
+
+
+def model_from_config(config: Mapping[str, Any]) -> Model:
+    """The inverse of ``graph_config``; ValueError where it is not one."""
+    from .model import Model
+
+    try:
+        made = _layers_from_config(config["layers"])
+        results: list[list[SymbolicTensor]] = []
+        inputs: list[SymbolicTensor] = []
+        for node in config["nodes"]:
+            layer = made[node["layer"]]
+            if isinstance(layer, InputLayer):
+                inputs.append(layer.tensor)
+                results.append([layer.tensor])
+            else:
+                outputs = layer.apply([results[i][k] for i, k in node["inputs"]])
+                results.append(outputs if isinstance(outputs, list) else [outputs])
+        return Model(inputs, [results[i][k] for i, k in config["outputs"]], config["name"], seed=config["seed"])
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"the architecture is damaged: {type(error).__name__} {error}") from None
+
+
+def _layers_from_config(configs: list[dict[str, Any]]) -> list[Layer]:
+    by_name: dict[str, Layer] = {}
+    # A tied layer needs the one it is tied to, wherever that stands.
+    for entry in sorted(configs, key=lambda entry: bool(entry["config"].get("tied_to"))):
+        name = entry["class_name"]
+        cls = getattr(layers, name) if name in layers.__all__ else None
+        if not (isinstance(cls, type) and issubclass(cls, Layer)):
+            raise ValueError(f"the architecture is damaged: unknown layer {name!r}")
+        config = dict(entry["config"])
+        if config.get("tied_to"):
+            config["tied_to"] = by_name[config["tied_to"]]
+        layer = cls.from_config(config)
+        layer.named = bool(entry["named"])
+        by_name[layer.name] = layer
+    return [by_name[entry["config"]["name"]] for entry in configs]
+
+
+# The folder ----------------------------------------------------------------------------------------------------------
+
+
+def save_model(model: Model, path: str | os.PathLike[str]) -> None:
+    """See ``Model.save``."""
+    config = {"format": "recurlm.Model", "format_version": FORMAT_VERSION, "model": graph_config(model)}
+    if model.is_compiled:
+        config["compiled"] = _recipe_config(model)
+    with files.replace_folder(path) as folder:
+        save_weights(model, folder / "model.safetensors")
+        if model.is_compiled:
+            state = get_state(model)
+            slots = {name: array for name, array in state.arrays.items() if not name.startswith("weights/")}
+            files.write_safetensors(folder / "training.safetensors", slots)
+            config["training"] = state.values
+        files.write_json(folder / "config.json", config)
+
+
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """A model from the folder that ``save`` wrote, compiled as it was.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or a file of it is missing.
+        ValueError: a file is damaged, or was written by a later version.
+    """
+    folder = files.finish_swap(path)
+    config = _read_config(folder)
+    try:
+        model = model_from_config(config["model"])
+        load_weights(model, folder / "model.safetensors")
+        if "compiled" in config:
+            _compile_from_config(model, config["compiled"])
+            arrays = files.read_safetensors(folder / "training.safetensors")
+            arrays |= {f"weights/{name}": parameter.value for name, parameter in model.named_weights().items()}
+            set_state(model, ModelState(arrays, config["training"]))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{folder / 'config.json'} is damaged: {type(error).__name__} {error}") from None
+    return model
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no saved model: it has no config.json")
+    config = files.read_json(path)
+    if not isinstance(config, dict) or config.get("format") != "recurlm.Model":
+        raise ValueError(f"{path} is not the configuration of a saved model")
+    version = config.get("format_version")
+    if not isinstance(version, int) or version > FORMAT_VERSION:
+        raise ValueError(f"{path} has format_version {version!r}; this version of recurlm reads up to {FORMAT_VERSION}")
+    return config
+
+
+def _recipe_config(model: Model) -> dict[str, Any]:
+    """What ``compile`` was given, resolved for each output; metrics are kept only where their names are enough."""
+    recipe = model.recipe
+    heads = model.compiled.heads
+    return {
+        "optimizer": optimizers.serialize(model.optimizer),
+        "loss": [losses.serialize(head.loss) for head in heads],
+        "loss_weights": [head.loss_weight for head in heads],
+        "metrics": _names_of_metrics(recipe["metrics"]),
+        "weighted_metrics": _names_of_metrics(recipe["weighted"]),
+    }
+
+
+def _names_of_metrics(spec: Any) -> Any:
+    if isinstance(spec, dict):
+        return {name: _names_of_metrics(each) for name, each in spec.items()}
+    if isinstance(spec, (list, tuple)):
+        return [_names_of_metrics(each) for each in spec]
+    if spec is None or isinstance(spec, str):
+        return spec
+    raise ValueError(f"a compiled model can be saved only with metrics given by name, got {spec!r}")
+
+
+def _compile_from_config(model: Model, config: Mapping[str, Any]) -> None:
+    model.compile(
+        optimizers.get(config["optimizer"]),
+        [losses.get(each) for each in config["loss"]],
+        config["loss_weights"],
+        config["metrics"],
+        config["weighted_metrics"],
+    )

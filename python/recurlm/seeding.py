@@ -1,0 +1,65 @@
+"""Where random numbers come from: every draw is a function of a seed and a counter, never of what ran before it."""
+
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import numpy as np
+
+_LIMIT = 2**63
+
+
+class _Seeding:
+    """The process-wide seed, and how many generators were drawn from it."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        self.draws = 0
+
+
+_global = _Seeding(secrets.randbelow(_LIMIT))
+_current: ContextVar[_Seeding] = ContextVar("seeding", default=_global)
+
+
+def check_seed(seed: int, name: str = "seed") -> int:
+    """``seed`` as an int; ValueError unless ``0 <= seed < 2**63``."""
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < _LIMIT:
+        raise ValueError(f"{name} must be an integer from 0 to 2**63 - 1, got {seed!r}")
+    return int(seed)
+
+
+def set_random_seed(seed: int) -> None:
+    """Make everything random that follows (initial weights, shuffling, dropout) a function of ``seed``."""
+    seeding = _current.get()
+    seeding.seed, seeding.draws = check_seed(seed), 0
+
+
+@contextmanager
+def temporary_seed(seed: int) -> Iterator[None]:
+    """Layers and models made inside depend on ``seed`` alone, and what follows does not notice."""
+    token = _current.set(_Seeding(check_seed(seed)))
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def global_seed() -> int:
+    """The seed in force: the one that was set, or one drawn from the system at import."""
+    return _current.get().seed
+
+
+def next_generator(seed: int | None = None) -> np.random.Generator:
+    """A generator of its own for one array: keyed by ``seed`` alone, or by the global seed and a running number."""
+    if seed is not None:
+        return np.random.Generator(np.random.Philox(key=[check_seed(seed), 0]))
+    seeding = _current.get()
+    seeding.draws += 1
+    return np.random.Generator(np.random.Philox(key=[seeding.seed, seeding.draws]))
+
+
+def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
+    """The order in which an epoch visits ``size`` samples."""
+    # The high half of the key keeps these streams apart from those of the initializers.
+    return np.random.Generator(np.random.Philox(key=[seed, 2**63 + epoch])).permutation(size)

@@ -1,0 +1,204 @@
+"""The one training loop, and its counterparts that do not train: evaluate, predict, token log-probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .arrays import to_batch_major
+from .callbacks import Callback, CallbackList, History, TerminateOnNaN
+from .compiled import Compiled
+from .data import ArrayBatches, Batch, Batches, select
+from .heads import project, projection_of
+from .losses import SparseCategoricalCrossentropy, spread_weight
+from .tape import States, Tape
+from .typing import Array, Float
+
+if TYPE_CHECKING:
+    from .model import Model
+
+
+def train_step(model: Model, batch: Batch) -> None:
+    """One update. FloatingPointError, and weights as they were, where the loss or a gradient is not finite."""
+    compiled, tape = model.compiled, model.tape
+    tape.training, tape.seed, tape.step, tape.states = True, model.seed, model.step, None
+    with tape.gradients():
+        model.last_loss = backpropagate(compiled, tape, batch)
+        compiled.optimizer.apply([p for p in model.trainable_weights if p in tape.written])
+    model.step += 1
+    model.weights_version += 1
+
+
+def backpropagate(compiled: Compiled, tape: Tape, batch: Batch) -> float:
+    """Loss of a batch; the gradients of all parameters in ``tape.written``."""
+    wanted = compiled.graph.wanted()
+    loss, seeds = compiled.run(tape, batch, wanted)
+    if not math.isfinite(loss):
+        raise FloatingPointError(f"the loss is {loss}")
+    compiled.graph.backward(tape, seeds, wanted)
+    return loss
+
+
+class FitLoop:
+    """``fit``: epochs of steps, with validation and callbacks between them."""
+
+    def __init__(
+        self,
+        model: Model,
+        data: Batches,
+        callbacks: list[Callback],
+        epochs: range,
+        initial_step: int,
+        validation: Validation | None,
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.epochs = epochs
+        self.initial_step = initial_step
+        self.validation = validation
+        self.history = History()
+        params = {"epochs": epochs.stop, "steps": data.steps}
+        self.callbacks = CallbackList([*callbacks, self.history], model, params)
+        self.stops_on_nan = any(isinstance(callback, TerminateOnNaN) for callback in self.callbacks.callbacks)
+
+    def run(self) -> History:
+        """Train; the History is that of this call."""
+        self.model.stop_training = False
+        logs: dict[str, float] = {}
+        self.callbacks.on_train_begin()
+        for epoch in self.epochs:
+            logs = self._epoch(epoch, self.initial_step if epoch == self.epochs.start else 0)
+            if self.model.stop_training:
+                break
+        self.callbacks.on_train_end(logs)
+        return self.history
+
+    def _epoch(self, epoch: int, start: int) -> dict[str, float]:
+        compiled = self.model.compiled
+        if start == 0:
+            compiled.reset()
+        self.callbacks.on_epoch_begin(epoch)
+        logs = compiled.logs()
+        for step, batch in enumerate(self.data.epoch(epoch, start), start):
+            self.callbacks.on_train_batch_begin(step)
+            finite = self._step(epoch, step, batch)
+            logs = compiled.logs() if finite else logs | {"loss": math.nan}
+            self.callbacks.on_train_batch_end(step, logs)
+            if self.model.stop_training:
+                break
+        if self.validation is not None and self.validation.due(epoch):
+            logs = logs | self.validation.run(self.model, self.callbacks)
+        self.callbacks.on_epoch_end(epoch, logs)
+        return logs
+
+    def _step(self, epoch: int, step: int, batch: Batch) -> bool:
+        """Whether the step was finite; if it was not, weights are the last good ones."""
+        try:
+            train_step(self.model, batch)
+        except FloatingPointError as error:
+            if not self.stops_on_nan:
+                raise FloatingPointError(
+                    f"epoch {epoch + 1}, step {step + 1}: {error}; no weight was changed"
+                ) from None
+            self.model.stop_training = True
+            return False
+        return True
+
+
+class Validation:
+    """Data on which ``fit`` evaluates after every ``frequency`` epochs, or after those listed."""
+
+    def __init__(self, data: Batches, frequency: int | Iterable[int]) -> None:
+        self.data = data
+        self.frequency = frequency if isinstance(frequency, int) else set(frequency)
+
+    def due(self, epoch: int) -> bool:
+        """Whether epoch, counted from 0, ends with an evaluation."""
+        if isinstance(self.frequency, int):
+            return (epoch + 1) % self.frequency == 0
+        return epoch + 1 in self.frequency
+
+    def run(self, model: Model, callbacks: CallbackList) -> dict[str, float]:
+        """The figures, with ``val_`` before their names; stateful layers start from zero."""
+        logs = evaluate(model, self.data, callbacks, states={})
+        return {f"val_{name}": value for name, value in logs.items()}
+
+
+@contextmanager
+def borrowed_tape(model: Model, states: States | None) -> Iterator[Tape]:
+    """A tape for a call that does not train: the training thread's own in a callback, else one of a pool."""
+    with model.usage.reading() as own:
+        tape = model.tape if own else model.take_tape()
+        tape.training, tape.states = False, states
+        try:
+            yield tape
+        finally:
+            if not own:
+                model.give_tape(tape)
+
+
+def evaluate(model: Model, data: Batches, callbacks: CallbackList, states: States | None) -> dict[str, float]:
+    """Losses and metrics over all batches."""
+    compiled = model.compiled.fresh()
+    callbacks.on_test_begin()
+    with borrowed_tape(model, states) as tape:
+        for step, batch in enumerate(data.epoch(0, 0)):
+            callbacks.on_test_batch_begin(step)
+            compiled.run(tape, batch)
+            callbacks.on_test_batch_end(step, compiled.logs())
+    logs = compiled.logs()
+    callbacks.on_test_end(logs)
+    return logs
+
+
+def predict(model: Model, data: Batches, callbacks: CallbackList, states: States | None) -> list[Float]:
+    """Batch-first outputs of all batches."""
+    parts: list[list[Float]] = []
+    callbacks.on_predict_begin()
+    with borrowed_tape(model, states) as tape:
+        for step, batch in enumerate(data.epoch(0, 0)):
+            callbacks.on_predict_batch_begin(step)
+            values = model.graph.forward(tape, batch.x).values
+            parts.append([to_batch_major(values[tensor]) for tensor in model.graph.outputs])
+            callbacks.on_predict_batch_end(step)
+    callbacks.on_predict_end()
+    return [np.concatenate(pieces) for pieces in zip(*parts, strict=True)]
+
+
+def token_log_probs(model: Model, x: list[Array], targets: Array, weights: Any, states: States | None) -> Float:
+    """The log-probability of each target, (B,) or (B, T), by the fused projection."""
+    layer = projection_of(model.graph, model.graph.outputs[0])
+    if len(model.graph.outputs) != 1 or layer is None:
+        raise ValueError("token_log_probs needs a model whose one output is a Dense with softmax or linear activation")
+    node = model.graph.outputs[0].node
+    with borrowed_tape(model, states) as tape:
+        hidden = model.graph.forward(tape, x, [node]).values[node.inputs[0]]
+        positions = hidden.shape[:-1][::-1]
+        used = None if weights is None else spread_weight(weights, positions)
+        if used is not None and targets.shape == positions:
+            targets = np.where(used.reshape(positions[::-1]).T == 0, 0, targets)
+        ids = SparseCategoricalCrossentropy().targets(targets, (*positions, layer.units), "targets")
+        ones = np.ones(len(ids), np.float32) if used is None else (used != 0).astype(np.float32)
+        rows, _, _ = project(tape.call(model.graph.index[node]), layer, hidden, ids, ones, gradient=False)
+        return np.array(rows.log_probs.reshape(positions[::-1]).T, order="C")
+
+
+def split_validation(data: Batches, share: float) -> tuple[Batches, Batches]:
+    """The first samples for training and the last ``share`` of them for validation."""
+    if not 0 < share < 1:
+        raise ValueError(f"validation_split must be from 0 to below 1, got {share!r}")
+    if not isinstance(data, ArrayBatches):
+        raise ValueError("validation_split needs arrays; give validation_data with an iterable")
+    size = data.whole.size
+    first = math.floor(size * (1 - share))
+    if first == 0 or first == size:
+        raise ValueError(f"validation_split={share!r} of {size} samples leaves nothing for training or for validation")
+    steps = math.ceil(first / data.batch_size)
+    kept = ArrayBatches(
+        select(data.whole, slice(0, first)), data.batch_size, min(steps, data.steps or 0), data.shuffle_seed
+    )
+    return kept, ArrayBatches(select(data.whole, slice(first, size)), data.batch_size, None, None)
