@@ -1,0 +1,159 @@
+"""Writes reference cases to a file for the native test program: python -m tests.native.write_cases FILE
+
+The file holds the eight bytes "rlcases1" and then arrays until its end, all numbers little-endian:
+
+    uint32   length of the name in bytes
+    bytes    name, "family/case/array"; the arrays of one case follow one another
+    uint32   0 for float32, 1 for int32
+    uint32   rank
+    uint32   extent, for each axis
+    bytes    elements in C order
+
+Inputs have the names of the core's arguments, options are int32 or float32 of rank 0, and what must come out stands
+under "expected <name>", to within "tolerance" of its largest magnitude or of 1. What is absent is left out.
+"""
+
+import dataclasses
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from tests.reference import linear, losses, optimizers, projection_cross_entropy
+from tests.reference.cases import CELLS, RecurrentCase, double, normal, recurrent_case
+
+MAGIC = b"rlcases1"
+Values: TypeAlias = dict[str, npt.ArrayLike | None]
+
+# Positions in the core's enumerations.
+CELL_KINDS = ["rnn", "gru", "lstm"]
+ACTIVATIONS = ["linear", "tanh", "sigmoid", "relu"]
+LOSSES = ["mean_squared_error", "mean_absolute_error", "binary_crossentropy", "categorical_crossentropy"]
+UPDATES = ["sgd", "rmsprop", "adagrad", "adam"]
+
+
+def encode(name: str, value: npt.ArrayLike) -> bytes:
+    array: npt.NDArray[Any] = np.asarray(value)
+    kind = 1 if array.dtype.kind in "iub" else 0
+    array = array.astype("<i4" if kind else "<f4")
+    label = name.encode()
+    head = struct.pack(f"<I{len(label)}s{2 + array.ndim}I", len(label), label, kind, array.ndim, *array.shape)
+    return head + array.tobytes()
+
+
+def linear_cases() -> Iterator[tuple[str, Values]]:
+    # The last is large enough for its work to be divided among threads.
+    for rows, depth, width in [(0, 3, 4), (1, 1, 1), (1, 7, 33), (14, 16, 65), (5, 1500, 3), (150, 80, 140)]:
+        for transposed in (False, True):
+            rng = np.random.default_rng(1)
+            x, kernel = normal(rng, rows, depth), normal(rng, depth, width)
+            bias, dy = normal(rng, width), normal(rng, rows, width)
+            dx, dkernel, dbias = linear.backward(double(x), double(kernel), double(dy))
+            values: Values = {"x": x, "kernel": kernel.T if transposed else kernel, "bias": bias, "dy": dy}
+            values |= {"transposed": transposed, "tolerance": 1e-5}
+            values |= {"expected y": linear.forward(double(x), double(kernel), double(bias)), "expected dx": dx}
+            values |= {"expected dkernel": dkernel.T if transposed else dkernel, "expected dbias": dbias}
+            yield f"{rows}x{depth}x{width}{' transposed' if transposed else ''}", values
+
+
+def recurrent_values(case: RecurrentCase) -> Values:
+    run, gradients = case.reference()
+    spec, p = case.spec, gradients.dparameters
+    values: Values = {"kind": CELL_KINDS.index(spec.kind), "activation": ACTIVATIONS.index(spec.activation)}
+    values |= {"reset_after": spec.reset_after, "reverse": case.reverse, "mask": case.mask}
+    values |= {"x": case.x, "kernel": case.kernel, "recurrent_kernel": case.recurrent_kernel, "bias": case.bias}
+    values |= {"dy": case.dy, "tolerance": 1e-5, "expected dx": gradients.dx, "expected dkernel": p.kernel}
+    values |= {"expected drecurrent_kernel": p.recurrent_kernel, "expected dbias": p.bias}
+    for i, name in enumerate("hc"[: spec.states]):
+        values |= {f"initial {name}": case.initial[i], f"d{name}": case.dfinal[i]}
+        values |= {f"expected {name}": run.states[i], f"expected d{name}": gradients.dinitial[i]}
+    return values
+
+
+def recurrent_cases() -> Iterator[tuple[str, Values]]:
+    for spec in CELLS:
+        for sizes in [(0, 3, 7, 5), (2, 0, 3, 5), (1, 1, 1, 1), (5, 3, 7, 33), (3, 17, 5, 16), (2, 61, 20, 131)]:
+            for odd in (False, True):
+                case = recurrent_case(spec, sizes, seed=2, masked=odd, reverse=odd, biased=not odd)
+                yield f"{spec} {sizes}{' masked reverse' if odd else ''}", recurrent_values(case)
+
+
+def projection_cases() -> Iterator[tuple[str, Values]]:
+    for rows, vocabulary in [(0, 5), (1, 1), (13, 65), (70, 257), (300, 1000)]:
+        for transposed in (False, True):
+            rng = np.random.default_rng(3)
+            x, kernel, bias = normal(rng, rows, 5), normal(rng, 5, vocabulary), normal(rng, vocabulary)
+            targets = rng.integers(0, vocabulary, rows, dtype=np.int32)
+            weights = rng.uniform(0.1, 1.0, rows).astype(np.float32)
+            weights[::3] = 0.0
+            result = projection_cross_entropy.forward_backward(
+                double(x), double(kernel), double(bias), targets, double(weights)
+            )
+            values: Values = {"x": x, "kernel": kernel.T if transposed else kernel, "bias": bias, "targets": targets}
+            values |= {"weights": weights, "transposed": transposed, "tolerance": 1e-5}
+            values |= {"expected loss": [result.loss], "expected log_probs": result.log_probs}
+            values |= {"expected dkernel": result.dkernel.T if transposed else result.dkernel}
+            values |= {"expected dx": result.dx, "expected dbias": result.dbias}
+            yield f"{rows}x{vocabulary}{' transposed' if transposed else ''}", values
+
+
+def loss_cases() -> Iterator[tuple[str, Values]]:
+    for rows, width in [(0, 3), (1, 1), (17, 65), (300, 33)]:
+        rng = np.random.default_rng(4)
+        y_true, y_pred = (rng.uniform(0.01, 0.99, (rows, width)).astype(np.float32) for _ in range(2))
+        weights = normal(rng, rows)
+        for kind, name in enumerate([*LOSSES, "softmax_cross_entropy"]):
+            if name == "softmax_cross_entropy":
+                loss, dy = losses.softmax_cross_entropy(double(y_pred), double(y_true))
+            else:
+                loss, dy = getattr(losses, name)(double(y_true), double(y_pred))
+            values: Values = {"kind": kind, "y_true": y_true, "y_pred": y_pred, "weights": weights, "tolerance": 1e-5}
+            yield f"{name} {rows}x{width}", values | {"expected loss": loss, "expected dy": weights[:, None] * dy}
+
+
+def optimizer_cases() -> Iterator[tuple[str, Values]]:
+    rules = [
+        (optimizers.Rule("sgd"), 0),
+        (optimizers.Rule("sgd", momentum=0.9, nesterov=True), 1),
+        (optimizers.Rule("rmsprop", momentum=0.5, centered=True), 3),
+        (optimizers.Rule("adagrad"), 1),
+        (optimizers.Rule("adam", amsgrad=True, clip_value=0.5), 3),
+    ]
+    for rule, slots in rules:
+        for size in (0, 1, 37, 100_003):
+            rng = np.random.default_rng(5)
+            parameter, gradient = normal(rng, size), normal(rng, size)
+            expected, state = double(parameter), [np.zeros(size) for _ in range(slots)]
+            optimizers.apply_update(rule, 1, 0.1, expected, double(gradient), state, 0.5, 0.01)
+            values: Values = {**dataclasses.asdict(rule), "kind": UPDATES.index(rule.kind), "tolerance": 1e-6}
+            values |= {"parameter": parameter, "gradient": gradient, "learning_rate": 0.1, "scale": 0.5}
+            values |= {"weight_decay": 0.01, "expected parameter": expected}
+            values |= {f"expected slot {k}": slot for k, slot in enumerate(state)}
+            yield f"{rule.kind} {size}", values
+
+
+FAMILIES = {
+    "linear": linear_cases,
+    "recurrent": recurrent_cases,
+    "projection_cross_entropy": projection_cases,
+    "loss": loss_cases,
+    "optimizer": optimizer_cases,
+}
+
+
+def main(path: str) -> None:
+    with Path(path).open("wb") as file:
+        file.write(MAGIC)
+        for family, cases in FAMILIES.items():
+            for name, values in cases():
+                for key, value in values.items():
+                    if value is not None:
+                        file.write(encode(f"{family}/{name}/{key}", value))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
