@@ -110,7 +110,7 @@ def _truncate(path: Path) -> None:
 
 def _flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    data[-100] ^= 0x42  # the highest byte of one of the last weights
+    data[-97] ^= 0x42  # the highest byte of one of the last weights
     path.write_bytes(data)
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recurlm.callbacks import Callback
 
 from recurlm import LanguageModel, _core, checkpoint
+from recurlm.callbacks import Callback
 
 from . import samples
 
@@ -90,7 +90,7 @@ def test_what_is_not_a_checkpoint_is_left_alone(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
     assert checkpoint.list_steps(tmp_path) == []
     assert checkpoint.list_steps(tmp_path / "nothing") == []
-    with pytest.raises(FileNotFoundError, match="there is no checkpoint in .* to resume from"):
+    with pytest.raises(FileNotFoundError, match=r"there is no checkpoint in .* to resume from"):
         checkpoint.newest(tmp_path)
 
 

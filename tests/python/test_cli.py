@@ -82,8 +82,8 @@ def test_every_part_of_the_recipe_is_an_option(
 ) -> None:
     recipe = (
         "--optimizer adamw --beta-2 0.99 --weight-decay 0.01 --warmup-steps 10 --schedule cosine --learning-rate 4e-3 "
-        "--clipnorm 1.0 --embedding-dim 6 --layers 2 --dropout 0.1 --cell gru --seed 5 --early-stopping 3 --max-minutes 5 "
-        "--max-tokens 100000 --checkpoint-every 50 --sample-every 60 --validation-split 0.2"
+        "--clipnorm 1.0 --embedding-dim 6 --layers 2 --dropout 0.1 --cell gru --seed 5 --early-stopping 3 "
+        "--max-minutes 5 --max-tokens 100000 --checkpoint-every 50 --sample-every 60 --validation-split 0.2"
     )
     run(capsys, "train", source, "--out", tmp_path / "m", *TINY, *recipe.split())
     assert LanguageModel.load(tmp_path / "m").architecture.embedding_dim == 6

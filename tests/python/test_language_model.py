@@ -55,7 +55,7 @@ def test_the_best_weights_are_kept(tmp_path: Path, held_out: Path) -> None:
     history = lm.fit(
         samples.text_file(tmp_path, 6),
         held_out,
-        epochs=12,
+        epochs=60,
         batch_size=2,
         window=16,
         learning_rate=0.03,

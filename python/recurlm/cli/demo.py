@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from ..language_model import LanguageModel
+from ..language_model.storage import check_target
 from ..text import demo_corpus
 from ..text.corpus import read_text
 from ..text.tokenizers import CharTokenizer
@@ -38,6 +39,7 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
+    check_target(arguments.out)
     text = demo_corpus.build() if arguments.text is None else "".join(read_text(arguments.text))
     cut = round(len(text) * (1 - _HELD_OUT))
     tokenizer = CharTokenizer()

@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
             print(piece, end="", flush=True)
         print()
         return
-    texts = lm.generate(**options | {"samples": arguments.samples or 1})
+    texts = lm.generate(**options | {"samples": 1 if arguments.samples is None else arguments.samples})
     if arguments.json:
         print_json({"prompt": arguments.prompt, "texts": texts})
         return

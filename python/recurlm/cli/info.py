@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import platform
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from .. import _core
+from .. import __version__, _core
 from ..language_model import LanguageModel
 from .arguments import Verbs, new_parser, print_json
 
@@ -30,11 +29,10 @@ def run(arguments: argparse.Namespace) -> None:
 
 def _machine() -> dict[str, Any]:
     return {
-        "version": version("recurlm"),
+        "version": __version__,
         "processor": _processor(),
         "instruction_set": _core.get_isa(),
         "supported": _core.supported_isas(),
-        "compiled": _core.compiled_isas(),
         "cores": _core.available_cores(),
         "threads": _core.get_num_threads(),
         "openmp": "yes" if _core.has_openmp() else "no: every computation runs on one thread",

@@ -11,6 +11,7 @@ from ..language_model import LanguageModel
 from ..language_model.architecture import CELLS
 from ..language_model.options import OPTIMIZERS
 from ..language_model.schedule import SCHEDULES
+from ..language_model.storage import check_target
 from ..text.tokenizers import WordTokenizer
 from .arguments import Verbs, add_options, chosen, new_parser, print_json
 
@@ -109,6 +110,7 @@ def checkpoints_of(out: Path) -> Path:
 def run(arguments: argparse.Namespace) -> None:
     out, folder = arguments.out, checkpoints_of(arguments.out)
     start = time.perf_counter()
+    check_target(out)
     words = (arguments.vocabulary_size, arguments.minimum_count, arguments.word_pattern)
     if arguments.tokenizer == "word":
         arguments.tokenizer = WordTokenizer(*words)

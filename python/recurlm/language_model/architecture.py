@@ -7,11 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import numpy as np
-
 from .. import _core, initializers
-from ..layers import GRU, LSTM, Dense, Dropout, Embedding, SimpleRNN
-from ..model import Input, Model
+from ..layers import GRU, LSTM, Dense, Dropout, Embedding, Input, SimpleRNN
+from ..model import Model
+from ..seeding import check_seed, temporary_seed
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
 
@@ -39,6 +38,7 @@ class Architecture:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
+        check_seed(self.seed)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
         if self.tie_weights and self.embedding_dim != self.units:
@@ -60,34 +60,24 @@ class Architecture:
 
     def build(self, vocabulary_size: int) -> Model:
         """The network for ids (B, T) and probabilities (B, T, vocabulary_size), its recurrent layers stateful."""
-        seeds = iter(np.random.SeedSequence(self.seed).generate_state(2 * self.layers + 2).tolist())
-        ids = Input(shape=(None,), dtype="int32", name="ids")
-        # Rows of a length near 1, or, where they are the projection too, small enough for even first predictions.
-        scale = 1 / math.sqrt(self.embedding_dim) if not self.tie_weights else 0.05
-        table = Embedding(
-            vocabulary_size,
-            self.embedding_dim,
-            initializers.RandomNormal(stddev=scale, seed=next(seeds)),
-            name="embedding",
-        )
-        x = self._drop(table(ids), 0)
-        for layer in range(self.layers):
-            recurrent = CELLS[self.cell](
-                self.units,
-                kernel_initializer=initializers.GlorotUniform(seed=next(seeds)),
-                recurrent_initializer=initializers.Orthogonal(seed=next(seeds)),
-                return_sequences=True,
-                stateful=True,
-                name=f"{self.cell}_{layer}",
+        with temporary_seed(self.seed):
+            ids = Input(shape=(None,), dtype="int32", name="ids")
+            # Vectors of length 1, or short where they are the projection too: first predictions are even.
+            spread = 0.05 if self.tie_weights else 1 / math.sqrt(self.embedding_dim)
+            table = Embedding(
+                vocabulary_size, self.embedding_dim, initializers.RandomNormal(stddev=spread), name="embedding"
             )
-            x = self._drop(recurrent(x), layer + 1)
-        kernel = {} if self.tie_weights else {"kernel_initializer": initializers.GlorotUniform(seed=next(seeds))}
-        tied_to = table if self.tie_weights else None
-        outputs = Dense(vocabulary_size, "softmax", tied_to=tied_to, name="projection", **kernel)(x)
-        return Model(ids, outputs)
+            x = self._drop(table(ids), 0)
+            for layer in range(self.layers):
+                name = f"{self.cell}_{layer}"
+                x = CELLS[self.cell](self.units, return_sequences=True, stateful=True, name=name)(x)
+                x = self._drop(x, layer + 1)
+            tied_to = table if self.tie_weights else None
+            outputs = Dense(vocabulary_size, "softmax", tied_to=tied_to, name="projection")(x)
+            return Model(ids, outputs)
 
     def _drop(self, x: Any, place: int) -> Any:
-        return Dropout(self.dropout, seed=self.seed, name=f"dropout_{place}")(x) if self.dropout > 0 else x
+        return Dropout(self.dropout, name=f"dropout_{place}")(x) if self.dropout > 0 else x
 
     def pack(self, model: Model) -> _core.Decoder:
         """The weights of ``model``, which ``build`` made, packed for decoding."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from .. import checkpoint
 from ..callbacks import Callback
 from ..files import read_json, read_safetensors, write_json, write_safetensors
-from ..model import Model, ModelState
+from ..model import Model
+from ..model_io import ModelState
 from ..text.batching import Streams
 from ..typing import Float, Ids
 from . import storage
@@ -124,19 +126,21 @@ class Run(Callback):
             raise KeyboardInterrupt
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        position, logs = self._position, logs or {}
+        position, logs = self._position, dict(logs or {})
+        if "val_loss" in logs:
+            logs["val_loss"] = math.log(logs["val_perplexity"])  # over tokens, not over batches
+        logs["tokens_per_second"] = self._progress.tokens_per_second
         for name, value in logs.items():
             position.history.setdefault(name, []).append(float(value))
         losses = position.history.get("val_loss", [])
         since_best = len(losses) - 1 - losses.index(min(losses)) if losses else 0
         if losses and since_best == 0:
             position.best_step = position.steps
-            self._best_weights = [weight.copy() for weight in self._network.get_weights()]
+            self._best_weights = self._network.get_weights()
         if self._options.early_stopping is not None and since_best >= self._options.early_stopping:
             self._network.stop_training = True
         if position.window == self._streams.steps:
             position.epoch, position.window = epoch + 1, 0
-        position.history.setdefault("tokens_per_second", []).append(self._progress.tokens_per_second)
         self._progress.epoch(epoch, logs)
         self._save()
         if self._interruption.pending:

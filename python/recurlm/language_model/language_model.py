@@ -26,7 +26,7 @@ from .fitting import Batches, Checkpoints, Run
 from .generation import StoppedText, generate_pieces
 from .options import FitOptions
 from .progress import Progress
-from .scoring import WINDOW, Evaluation, TextScore, TokenScore, evaluate, log_probs, padded_runs
+from .scoring import WINDOW, Evaluation, TextScore, TokenScore, compile_model, evaluate, log_probs, padded_runs
 
 Doubles = npt.NDArray[np.float64]
 
@@ -77,7 +77,7 @@ class LanguageModel:
         self._model: Model | None = None
         self._packed: tuple[int, _core.Decoder] | None = None  # the model's weights_version, and its weights packed
         if self.tokenizer.trained:
-            self._model = self.architecture.build(self.tokenizer.vocabulary_size)
+            self._build()
 
     @classmethod
     def _assemble(cls, architecture: Architecture, tokenizer: Tokenizer, separate_texts: bool) -> LanguageModel:
@@ -85,6 +85,10 @@ class LanguageModel:
         lm = cls(a.cell, a.units, a.layers, a.embedding_dim, tokenizer, a.dropout, a.tie_weights, a.seed)
         lm.separate_texts = separate_texts
         return lm
+
+    def _build(self) -> None:
+        self._model = self.architecture.build(self.tokenizer.vocabulary_size)
+        compile_model(self._model)
 
     @property
     def model(self) -> Model:
@@ -157,11 +161,13 @@ class LanguageModel:
             epochs, batch_size, window, learning_rate, schedule, warmup_steps, optimizer, beta_2, weight_decay,
             clipnorm, early_stopping, max_minutes, max_tokens,
         )  # fmt: skip
+        if checkpoint_every < 1:
+            raise ValueError(f"checkpoint_every must be at least 1, got {checkpoint_every}")
         folder = _checkpoint_folder(checkpoint_dir, resume)
         corpus, train, held_out = self._read(data, validation_data, validation_split, folder)
         streams = Streams(train, self.tokenizer.bos_id, batch_size, window)
         validation = None if held_out is None else evaluation_streams(held_out, self.tokenizer.bos_id, window)
-        self.model.compile(options.make_optimizer(), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        compile_model(self.model, options.make_optimizer())
         progress = Progress(verbose, sample_every, lambda: self._sample(sample_prompt))
         run = Run(self, options, streams, Checkpoints(folder, checkpoint_every, corpus.key), progress)
         try:
@@ -181,7 +187,7 @@ class LanguageModel:
             # Characters have to be in the vocabulary to be scored at all; words that training lacks become <unk>.
             whole = validation is not None and self.tokenizer.unknown_id is None
             self.tokenizer.train(chain(texts.chunks(), validation.chunks() if whole and validation else ()))
-            self._model = self.architecture.build(self.tokenizer.vocabulary_size)
+            self._build()
         self.separate_texts = texts.separate
         corpus = build_corpus(texts, self.tokenizer, folder)
         if validation is not None:
@@ -302,6 +308,7 @@ class LanguageModel:
             raise ValueError("stream gives the pieces of one text: leave samples out")
         if max_tokens < 0 or (samples is not None and samples < 1):
             raise ValueError(f"max_tokens must not be negative and samples positive, got {max_tokens} and {samples}")
+        decoder = self._decoder()
         stops = [stop] if isinstance(stop, str) else list(stop)
         if not all(stops):
             raise ValueError("stop must not hold an empty string")
@@ -314,7 +321,7 @@ class LanguageModel:
         bos, unknown = [tokenizer.bos_id], [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
         banned, ends = (unknown, bos) if self.separate_texts else (bos + unknown, [])
         pieces = generate_pieces(
-            self._decoder(), ids, texts, max_tokens, sampling, secrets.randbits(63) if seed is None else seed,
+            decoder, ids, texts, max_tokens, sampling, secrets.randbits(63) if seed is None else seed,
             np.array(banned, np.int32), np.array(ends, np.int32),
         )  # fmt: skip
         if stream:
@@ -323,10 +330,11 @@ class LanguageModel:
         return joined[0] if samples is None else joined
 
     def _decoder(self) -> _core.Decoder:
-        version, packed = self.model.weights_version, self._packed
-        if packed is None or packed[0] != version:
-            packed = self._packed = version, self.architecture.pack(self.model)
-        return packed[1]
+        with self.model.usage.reading():
+            version, packed = self.model.weights_version, self._packed
+            if packed is None or packed[0] != version:
+                packed = self._packed = version, self.architecture.pack(self.model)
+            return packed[1]
 
     # Files -------------------------------------------------------------------------------------------------------
 

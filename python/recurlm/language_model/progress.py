@@ -24,13 +24,9 @@ class Progress:
     """
 
     def __init__(self, verbose: bool, sample_every: float | None, sample: Callable[[], str]):
-        from tqdm import tqdm  # here, because importing recurlm must stay fast
-
-        # One refresh a call, at the pace below: where stderr is a file, every refresh is a line.
-        self._bar = tqdm(
-            total=1.0, file=sys.stderr, disable=not verbose, miniters=math.inf, bar_format="{l_bar}{bar}{postfix}"
-        )
-        self._pace = 0.2 if sys.stderr.isatty() else 10.0
+        self._verbose = verbose
+        self._bar: Any = None
+        self._pace = 0.2 if sys.stderr.isatty() else 10.0  # where stderr is a file, every refresh is a line
         self._sample_every, self._sample = sample_every, sample
         self._start = self._mark = self._sampled = time.perf_counter()
         self._start_done = 0.0
@@ -42,6 +38,8 @@ class Progress:
         """Training starts, or goes on from the fraction ``done``."""
         self._start = self._mark = self._sampled = time.perf_counter()
         self._start_done = done
+        if self._verbose:
+            self._bar = _open_bar()
 
     @property
     def tokens_per_second(self) -> float:
@@ -53,7 +51,7 @@ class Progress:
         self._tokens += tokens
         self._training_seconds += now - self._mark
         self._mark = now
-        if now - self._shown >= self._pace:
+        if self._bar is not None and now - self._shown >= self._pace:
             self._shown = now
             left = (now - self._start) * (1 - done) / max(done - self._start_done, 1e-9)
             self._bar.n = done
@@ -75,11 +73,21 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Print above the bar."""
-        if not self._bar.disable:
+        if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
 
     def close(self) -> None:
-        self._bar.close()
+        if self._bar is not None:
+            self._bar.close()
+
+
+def _open_bar() -> Any:
+    from tqdm import tqdm  # here, because importing recurlm must stay fast
+
+    class Bar(tqdm):  # type: ignore[misc, type-arg, unused-ignore]
+        monitor_interval = 0  # no thread of its own: refreshes come from steps
+
+    return Bar(total=1.0, file=sys.stderr, miniters=math.inf, dynamic_ncols=True, bar_format="{l_bar}{bar}{postfix}")
 
 
 def _clock(seconds: float) -> str:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..model import Model
+from ..optimizers import Optimizer
 from ..typing import Float, Ids
 from .progress import perplexity
 
@@ -55,13 +56,19 @@ class Evaluation:
     tokens: int
 
 
+def compile_model(model: Model, optimizer: Optimizer | str = "adamw") -> None:
+    """Give ``model`` the loss and metrics that this package relies on."""
+    # The perplexity is over tokens, whereas the loss is a mean over batches, of which the last may hold fewer tokens.
+    model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy", "perplexity"])
+
+
 def evaluate(model: Model, runs: Iterable[tuple[int, Iterable[Batch]]], characters: int, size: int) -> Evaluation:
     """Evaluate ``runs``: for each, its number of tokens and the batches that carry states from one to the next."""
     tokens, nats, right = 0, 0.0, 0.0
     for count, batches in runs:
-        logs = model.evaluate(batches, verbose=0, return_dict=True, states={})
+        logs = model.evaluate(iter(batches), verbose=0, return_dict=True, states={})
         tokens += count
-        nats += logs["loss"] * count
+        nats += math.log(logs["perplexity"]) * count
         right += logs["accuracy"] * count
     bits = nats / math.log(2)
     loss = nats / tokens

@@ -52,10 +52,15 @@ def write(lm: LanguageModel, folder: Path) -> None:
     write_json(folder / "selftest.json", {"ids": ids.tolist(), "log_probs": log_probs})
 
 
-def save(lm: LanguageModel, folder: Path) -> None:
-    """Replace the model in ``folder``, once the new one was read back."""
+def check_target(folder: Path) -> None:
+    """ValueError if saving a model in ``folder`` would overwrite something else."""
     if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").exists())):
         raise ValueError(f"{folder} exists and is not a model: choose another folder")
+
+
+def save(lm: LanguageModel, folder: Path) -> None:
+    """Replace the model in ``folder``, once the new one was read back."""
+    check_target(folder)
     with replace_folder(folder) as temporary:
         write(lm, temporary)
         load(type(lm), temporary, check=True)

@@ -6,6 +6,7 @@ import ast
 import random
 import re
 import sysconfig
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -45,7 +46,9 @@ def _docstrings() -> Iterator[str]:
 
 def _docstrings_of(path: Path) -> Iterator[str]:
     try:
-        tree = ast.parse(path.read_bytes())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # odd escapes in sources that are not ours
+            tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError):
         return
     for node in ast.walk(tree):

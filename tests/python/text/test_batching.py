@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from recurlm.text.batching import Streams, evaluation_streams
 
 BOS = 0

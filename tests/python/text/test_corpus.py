@@ -2,6 +2,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from recurlm.text import corpus
 from recurlm.text.corpus import Texts, build_corpus, read_text
 from recurlm.text.tokenizers import ByteTokenizer, CharTokenizer, WordTokenizer

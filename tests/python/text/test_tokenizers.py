@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from recurlm.text import tokenizers
 from recurlm.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 
