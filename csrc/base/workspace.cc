@@ -1,28 +1,47 @@
 #include "base/workspace.h"
 
+#include <sys/mman.h>
+
+#include <cstdlib>
 #include <new>
+#include <utility>
 
 namespace recurlm {
 
 namespace {
-constexpr std::size_t alignment = 64;  // a cache line, and the widest vector
-}
 
-void Workspace::Free::operator()(std::byte* p) const { ::operator delete(p, std::align_val_t{alignment}); }
+constexpr std::size_t small_alignment = 64;  // a cache line, and the widest vector
+constexpr std::size_t huge_page = std::size_t{1} << 21;
 
-Workspace::Block Workspace::allocate(std::size_t bytes) {
-  return Block(static_cast<std::byte*>(::operator new(bytes, std::align_val_t{alignment})));
+// Packed weights are read a page every few hundred cycles; huge pages save the look-ups (15 % of an LSTM's forward pass).
+std::size_t alignment_of(std::size_t bytes) { return bytes >= huge_page ? huge_page : small_alignment; }
+
+std::size_t round_up(std::size_t bytes, std::size_t alignment) { return (bytes + alignment - 1) / alignment * alignment; }
+
+}  // namespace
+
+void Workspace::Free::operator()(std::byte* p) const { std::free(p); }
+
+Workspace::Block Workspace::try_allocate(std::size_t bytes) {
+  const std::size_t alignment = alignment_of(bytes), rounded = round_up(bytes, alignment);
+  auto* memory = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
+#ifdef MADV_HUGEPAGE
+  if (memory && alignment == huge_page) madvise(memory, rounded, MADV_HUGEPAGE);  // advice: a failure changes nothing
+#endif
+  return Block(memory);
 }
 
 std::size_t Workspace::nbytes() const { return capacity_ + overflow_bytes_; }
 
 std::byte* Workspace::take_bytes(std::size_t bytes) {
-  bytes = (bytes + alignment - 1) / alignment * alignment;
+  bytes = round_up(bytes, small_alignment);
   std::byte* result = nullptr;
   if (used_ + bytes <= capacity_) {
     result = block_.get() + used_;
   } else {
-    overflow_.push_back(allocate(bytes));
+    Block block = try_allocate(bytes);
+    if (!block && bytes > 0) throw std::bad_alloc();
+    overflow_.push_back(std::move(block));
     overflow_bytes_ += bytes;
     ++growths_;
     result = overflow_.back().get();
@@ -38,10 +57,8 @@ void Workspace::release(std::size_t mark) {
   overflow_.clear();
   overflow_bytes_ = 0;
   block_.reset();  // before the new one is made, so that the peak is one block
-  capacity_ = 0;
-  block_ = Block(static_cast<std::byte*>(::operator new(peak_, std::align_val_t{alignment}, std::nothrow)));
-  if (!block_) return;  // a destructor must not throw: the next call overflows again
-  capacity_ = peak_;
+  block_ = try_allocate(peak_);
+  capacity_ = block_ ? peak_ : 0;  // a destructor must not throw: without memory the next call overflows again
 }
 
 }  // namespace recurlm

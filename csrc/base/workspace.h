@@ -43,7 +43,7 @@ class Workspace {
   };
   using Block = std::unique_ptr<std::byte, Free>;
 
-  static Block allocate(std::size_t bytes);
+  static Block try_allocate(std::size_t bytes);  // null where there is no memory
   std::byte* take_bytes(std::size_t bytes);
   void release(std::size_t mark);
 
