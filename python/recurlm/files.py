@@ -2,8 +2,6 @@
 
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,17 +18,16 @@ _OLD = ".old"
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary file to write; it takes the place of ``path`` when the block ends, and vanishes if an error ends it."""
     path = Path(path)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False) as file:
-        temporary = Path(file.name)
-        try:
-            yield file  # type: ignore[misc]
+    temporary = _beside(path)
+    try:
+        with temporary.open("xb") as file:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     flush_folder(path.parent)
 
 
@@ -51,23 +48,23 @@ def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"{path} is a file; a folder cannot take its place")
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp"))
+    temporary = _beside(path)
+    temporary.mkdir()
     try:
-        os.chmod(temporary, 0o777 & ~_umask())
         yield temporary
         for file in (entry for entry in temporary.rglob("*") if entry.is_file()):
             _flush(file)
         flush_folder(temporary)
         _swap_in(temporary, path)
     except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _remove(temporary)
         raise
 
 
 def _swap_in(temporary: Path, path: Path) -> None:
     aside = path.with_name(f".{path.name}{_OLD}")
     if path.exists():
-        shutil.rmtree(aside, ignore_errors=True)
+        _remove(aside)
         os.rename(path, aside)
     try:
         os.rename(temporary, path)
@@ -76,7 +73,7 @@ def _swap_in(temporary: Path, path: Path) -> None:
             os.rename(aside, path)
         raise
     flush_folder(path.parent)
-    shutil.rmtree(aside, ignore_errors=True)
+    _remove(aside)
 
 
 def finish_swap(path: str | os.PathLike[str]) -> Path:
@@ -110,11 +107,15 @@ def _flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def _umask() -> int:
-    # Reading the mask means setting it; temporary files are private by default, which the final ones should not be.
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask
+def _beside(path: Path) -> Path:
+    """A name of its own in the same folder: only there is renaming atomic."""
+    return path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+
+
+def _remove(folder: Path) -> None:
+    import shutil  # costs a fifth of what importing recurlm may
+
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

@@ -5,6 +5,8 @@
 (2, 3)
 """
 
+from __future__ import annotations
+
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -30,7 +32,7 @@ class Initializer:
         return dict(vars(self))
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Initializer":
+    def from_config(cls, config: dict[str, Any]) -> Initializer:
         """The inverse of ``get_config``."""
         return cls(**config)
 

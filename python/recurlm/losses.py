@@ -47,7 +47,7 @@ class Loss:
         return "softmax" if self.cross_entropy else "sigmoid"
 
     def targets(self, y_true: Array, shape: tuple[int, ...], name: str = "y_true") -> Array:
-        """Rows of targets, time-major, for predictions of batch-first ``shape`` (..., N): ids (R,) or numbers (R, N)."""
+        """Rows of targets, time-major, for predictions of batch-first ``shape``: ids (R,) or numbers (R, N)."""
         y_true = np.asarray(y_true)
         if y_true.shape == shape[:-1] and shape[-1] == 1:
             y_true = y_true[..., None]

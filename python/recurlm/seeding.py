@@ -1,6 +1,8 @@
 """Where random numbers come from: every draw is a function of a seed and a counter, never of what ran before it."""
 
-import secrets
+from __future__ import annotations
+
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -18,7 +20,7 @@ class _Seeding:
         self.draws = 0
 
 
-_global = _Seeding(secrets.randbelow(_LIMIT))
+_global = _Seeding(int.from_bytes(os.urandom(7), "little"))
 _current: ContextVar[_Seeding] = ContextVar("seeding", default=_global)
 
 

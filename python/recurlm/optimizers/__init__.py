@@ -28,8 +28,8 @@ class Optimizer:
     """A rule, its moments for each parameter, and the number of steps taken (``iterations``).
 
     ``learning_rate`` is a number or a schedule (any callable of the step counted from 0). ``weight_decay`` is
-    decoupled: before each step a weight loses ``learning_rate * weight_decay`` of itself. At most one of ``clipnorm`` (each
-    gradient's norm), ``global_clipnorm`` (the norm of all together) and ``clipvalue`` (each element) may be given.
+    decoupled: before each step a weight loses ``learning_rate * weight_decay`` of itself. At most one of ``clipnorm``
+    (each gradient's norm), ``global_clipnorm`` (the norm of all together) and ``clipvalue`` (each element) may be given.
     """
 
     kind: ClassVar[str]
