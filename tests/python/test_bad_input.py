@@ -1,5 +1,6 @@
 """What is wrong with an input is said in one sentence: by the command on stderr, with exit code 1."""
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -154,6 +155,26 @@ def test_damaged_models(
 def test_the_self_test_can_be_left_out(folder: Path) -> None:
     _flip(folder / "model.safetensors")
     LanguageModel.load(folder, check=False)
+
+
+def test_a_full_disk_leaves_the_saved_model_whole(
+    folder: Path, model: LanguageModel, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def no_space(path: Path, arrays: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr("recurlm.language_model.storage.write_safetensors", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        model.save(folder)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert list(folder.parent.iterdir()) == [folder]
+    source = samples.text_file(folder.parent)
+    options = ["--units", "8", "--batch-size", "4", "--epochs", "1"]
+    message = error_of(capsys, "train", source, "--out", folder.parent / "new", *options)
+    assert message.startswith("No space left on device: ")
 
 
 def test_unknown_characters(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

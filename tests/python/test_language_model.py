@@ -1,6 +1,8 @@
 import math
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurlm import LanguageModel
+from recurlm.callbacks import Callback
 from recurlm.language_model.generation import StoppedText
 from recurlm.language_model.schedule import Schedule
 from recurlm.text.tokenizers import ByteTokenizer, WordTokenizer
@@ -223,6 +226,21 @@ def test_models_may_be_used_from_many_threads(lm: LanguageModel) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(result == expected for result in pool.map(work, range(16)))
+
+
+def test_other_threads_are_refused_while_the_model_trains(tmp_path: Path) -> None:
+    lm = samples.trained(samples.text_file(tmp_path, 60), epochs=1)
+    errors: list[type[BaseException] | None] = []
+
+    class Peek(Callback):
+        def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+            with ThreadPoolExecutor(1) as pool:
+                works = (lambda: lm.generate("the "), lambda: lm.score(["the"]))
+                errors.extend(type(pool.submit(work).exception()) for work in works)
+            lm.generate("the ", max_tokens=3)  # whereas a callback may
+
+    lm.fit(tmp_path / "text.txt", max_tokens=64, callbacks=[Peek()], **samples.RECIPE)  # type: ignore[arg-type]
+    assert errors == [RuntimeError, RuntimeError]
 
 
 def test_generation_follows_weights_that_were_changed(lm: LanguageModel, tmp_path: Path) -> None:

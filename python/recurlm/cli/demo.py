@@ -8,6 +8,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 from ..language_model import LanguageModel
 from ..language_model.storage import check_target
@@ -65,7 +66,7 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"model saved in {arguments.out}; try: recurlm generate {arguments.out} --prompt 'The function'")
 
 
-def _train(lm: LanguageModel, train: Path, held_out: Path, arguments: argparse.Namespace) -> dict[str, float]:
+def _train(lm: LanguageModel, train: Path, held_out: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     before = lm.evaluate(held_out, _STREAMS).loss
     _tell(f"validation loss before training {before:.4f} nats per character")
     start = time.perf_counter()

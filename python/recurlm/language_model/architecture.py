@@ -11,6 +11,7 @@ from .. import _core, initializers
 from ..layers import GRU, LSTM, Dense, Dropout, Embedding, Input, SimpleRNN
 from ..model import Model
 from ..seeding import check_seed, temporary_seed
+from ..typing import Float
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
 
@@ -58,19 +59,22 @@ class Architecture:
     def config(self) -> dict[str, Any]:
         return asdict(self)
 
-    def build(self, vocabulary_size: int) -> Model:
-        """The network for ids (B, T) and probabilities (B, T, vocabulary_size), its recurrent layers stateful."""
+    def build(self, vocabulary_size: int, initial: bool = True) -> Model:
+        """The network for ids (B, T) and probabilities (B, T, vocabulary_size), its recurrent layers stateful.
+
+        Without ``initial`` the weights are zero, for those that are to be loaded: orthogonal ones take a while.
+        """
         with temporary_seed(self.seed):
             ids = Input(shape=(None,), dtype="int32", name="ids")
             # Vectors of length 1, or short where they are the projection too: first predictions are even.
             spread = 0.05 if self.tie_weights else 1 / math.sqrt(self.embedding_dim)
-            table = Embedding(
-                vocabulary_size, self.embedding_dim, initializers.RandomNormal(stddev=spread), name="embedding"
-            )
+            normal = initializers.RandomNormal(stddev=spread) if initial else "zeros"
+            table = Embedding(vocabulary_size, self.embedding_dim, normal, name="embedding")
+            start = {} if initial else {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
             x = self._drop(table(ids), 0)
             for layer in range(self.layers):
                 name = f"{self.cell}_{layer}"
-                x = CELLS[self.cell](self.units, return_sequences=True, stateful=True, name=name)(x)
+                x = CELLS[self.cell](self.units, return_sequences=True, stateful=True, name=name, **start)(x)
                 x = self._drop(x, layer + 1)
             tied_to = table if self.tie_weights else None
             outputs = Dense(vocabulary_size, "softmax", tied_to=tied_to, name="projection")(x)
@@ -82,12 +86,12 @@ class Architecture:
     def pack(self, model: Model) -> _core.Decoder:
         """The weights of ``model``, which ``build`` made, packed for decoding."""
         weights = {name: parameter.value for name, parameter in model.named_weights().items()}
-        cells = []
+        cells: list[tuple[_core.Cell, Float, Float, Float | None]] = []
         width = self.embedding_dim
         for layer in range(self.layers):
             name = f"{self.cell}_{layer}"
-            values = (weights[f"{name}.{part}"] for part in ("kernel", "recurrent_kernel", "bias"))
-            cells.append((_core.Cell(self.cell, width, self.units), *values))
+            kernel, recurrent_kernel, bias = (weights[f"{name}.{p}"] for p in ("kernel", "recurrent_kernel", "bias"))
+            cells.append((_core.Cell(self.cell, width, self.units), kernel, recurrent_kernel, bias))
             width = self.units
         table = weights["embedding.embeddings"]
         kernel = table if self.tie_weights else weights["projection.kernel"]

@@ -87,6 +87,8 @@ class Run(Callback):
         """
         self._started = time.perf_counter() - self._position.seconds
         self._progress.begin(self._done())
+        tokens, vocabulary = len(self._streams.ids), self._lm.tokenizer.vocabulary_size
+        self._progress.say(f"{tokens:,} tokens of {vocabulary:,} kinds, {self._network.count_params():,} parameters")
         with self._interruption:
             self._network.fit(
                 Batches(self._streams, self._position.window),

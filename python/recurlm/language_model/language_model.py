@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -76,25 +76,25 @@ class LanguageModel:
         self.separate_texts = False
         self._model: Model | None = None
         self._packed: tuple[int, _core.Decoder] | None = None  # the model's weights_version, and its weights packed
-        if self.tokenizer.trained:
-            self._build()
 
     @classmethod
-    def _assemble(cls, architecture: Architecture, tokenizer: Tokenizer, separate_texts: bool) -> LanguageModel:
+    def assemble(cls, architecture: Architecture, tokenizer: Tokenizer, separate_texts: bool) -> LanguageModel:
+        """A model whose weights are zero, to be loaded."""
         a = architecture
         lm = cls(a.cell, a.units, a.layers, a.embedding_dim, tokenizer, a.dropout, a.tie_weights, a.seed)
         lm.separate_texts = separate_texts
+        lm._model = architecture.build(tokenizer.vocabulary_size, initial=False)
+        compile_model(lm._model)
         return lm
-
-    def _build(self) -> None:
-        self._model = self.architecture.build(self.tokenizer.vocabulary_size)
-        compile_model(self._model)
 
     @property
     def model(self) -> Model:
         """The network; there is one as soon as the tokenizer has a vocabulary."""
         if self._model is None:
-            raise ValueError("the language model has no vocabulary yet: call fit first")
+            if not self.tokenizer.trained:
+                raise ValueError("the language model has no vocabulary yet: call fit first")
+            self._model = self.architecture.build(self.tokenizer.vocabulary_size)
+            compile_model(self._model)
         return self._model
 
     # Training ----------------------------------------------------------------------------------------------------
@@ -187,7 +187,6 @@ class LanguageModel:
             # Characters have to be in the vocabulary to be scored at all; words that training lacks become <unk>.
             whole = validation is not None and self.tokenizer.unknown_id is None
             self.tokenizer.train(chain(texts.chunks(), validation.chunks() if whole and validation else ()))
-            self._build()
         self.separate_texts = texts.separate
         corpus = build_corpus(texts, self.tokenizer, folder)
         if validation is not None:
@@ -250,7 +249,8 @@ class LanguageModel:
         names, unknown = self.tokenizer.tokens, self.tokenizer.unknown_id
         return [
             TextScore(
-                math.fsum(row), [TokenScore(names[i], float(p), i == unknown) for i, p in zip(tokens, row, strict=True)]
+                math.fsum(row),
+                [TokenScore(names[i], float(p), i == unknown) for i, p in zip(tokens.tolist(), row, strict=True)],
             )
             for tokens, row in zip(ids, values, strict=True)
         ]
@@ -259,19 +259,31 @@ class LanguageModel:
         """Ids of ``text``; an error says which argument it was."""
         try:
             return self.tokenizer.encode(text)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{name}: {error}") from None
+        except TypeError as error:
+            raise TypeError(f"{name}: {error}") from None
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
 
     # Generation --------------------------------------------------------------------------------------------------
 
     @overload
     def generate(
-        self, prompt: str = "", max_tokens: int = 200, *, stream: Literal[True], **options: Any
-    ) -> Iterator[str]: ...
+        self, prompt: str = ..., max_tokens: int = ..., *, temperature: float = ..., top_k: int = ...,
+        top_p: float = ..., min_p: float = ..., repetition_penalty: float = ..., stop: str | Sequence[str] = ...,
+        seed: int | None = ..., stream: Literal[False] = ..., samples: None = ...,
+    ) -> str: ...  # fmt: skip
     @overload
-    def generate(self, prompt: str = "", max_tokens: int = 200, *, samples: int, **options: Any) -> list[str]: ...
+    def generate(
+        self, prompt: str = ..., max_tokens: int = ..., *, temperature: float = ..., top_k: int = ...,
+        top_p: float = ..., min_p: float = ..., repetition_penalty: float = ..., stop: str | Sequence[str] = ...,
+        seed: int | None = ..., stream: Literal[False] = ..., samples: int,
+    ) -> list[str]: ...  # fmt: skip
     @overload
-    def generate(self, prompt: str = "", max_tokens: int = 200, **options: Any) -> str: ...
+    def generate(
+        self, prompt: str = ..., max_tokens: int = ..., *, temperature: float = ..., top_k: int = ...,
+        top_p: float = ..., min_p: float = ..., repetition_penalty: float = ..., stop: str | Sequence[str] = ...,
+        seed: int | None = ..., stream: Literal[True], samples: None = ...,
+    ) -> Iterator[str]: ...  # fmt: skip
     def generate(
         self,
         prompt: str = "",

@@ -55,11 +55,11 @@ class Progress:
             self._shown = now
             left = (now - self._start) * (1 - done) / max(done - self._start_done, 1e-9)
             self._bar.n = done
-            self._bar.set_postfix_str(
+            self._bar.set_description_str(
                 f"epoch {epoch + 1}, loss {loss:.4f}, perplexity {perplexity(loss):,.2f}, "
                 f"{self.tokens_per_second:,.0f} tokens/s, {_clock(left)} left"
             )
-        if self._sample_every is not None and now - self._sampled >= self._sample_every:
+        if self._bar is not None and self._sample_every is not None and now - self._sampled >= self._sample_every:
             self.say(self._sample())
             self._mark = self._sampled = time.perf_counter()
 
@@ -87,7 +87,9 @@ def _open_bar() -> Any:
     class Bar(tqdm):  # type: ignore[misc, type-arg, unused-ignore]
         monitor_interval = 0  # no thread of its own: refreshes come from steps
 
-    return Bar(total=1.0, file=sys.stderr, miniters=math.inf, dynamic_ncols=True, bar_format="{l_bar}{bar}{postfix}")
+    return Bar(
+        total=1.0, file=sys.stderr, miniters=math.inf, dynamic_ncols=True, bar_format="{percentage:3.0f}%|{bar}| {desc}"
+    )
 
 
 def _clock(seconds: float) -> str:

@@ -11,10 +11,11 @@ import numpy as np
 
 from ..model import Model
 from ..optimizers import Optimizer
+from ..tape import States
 from ..typing import Float, Ids
 from .progress import perplexity
 
-Batch = tuple[Ids, Ids, Float]  # inputs, targets, weights: (B, T)
+Batch = tuple[Ids, Ids] | tuple[Ids, Ids, Float]  # inputs, targets and weights: (B, T)
 
 _BATCH = 64
 WINDOW = 128  # steps in one call: bounds memory for texts of any length
@@ -75,7 +76,7 @@ def evaluate(model: Model, runs: Iterable[tuple[int, Iterable[Batch]]], characte
     return Evaluation(loss, perplexity(loss), bits / characters, bits / size, right / tokens, tokens)
 
 
-def padded_runs(texts: Sequence[Ids], bos_id: int) -> Iterator[tuple[list[int], list[Batch]]]:
+def padded_runs(texts: Sequence[Ids], bos_id: int) -> Iterator[tuple[list[int], list[tuple[Ids, Ids, Float]]]]:
     """Texts of similar length side by side: which they are, and their windows; what pads them has weight 0."""
     order = sorted((i for i in range(len(texts)) if len(texts[i])), key=lambda i: len(texts[i]))
     for start in range(0, len(order), _BATCH):
@@ -88,14 +89,14 @@ def padded_runs(texts: Sequence[Ids], bos_id: int) -> Iterator[tuple[list[int], 
             weights[row, : len(texts[i])] = 1
         inputs = np.concatenate([np.full((len(rows), 1), bos_id, np.int32), targets[:, :-1]], axis=1)
         cuts = [slice(t, t + WINDOW) for t in range(0, longest, WINDOW)]
-        yield rows, [tuple(np.ascontiguousarray(a[:, cut]) for a in (inputs, targets, weights)) for cut in cuts]
+        yield rows, [(inputs[:, cut], targets[:, cut], weights[:, cut]) for cut in cuts]
 
 
 def log_probs(model: Model, texts: Sequence[Ids], bos_id: int) -> list[Float]:
     """Log-probability of every token of every text; the same bits alone and among others."""
     result = [np.empty(0, np.float32) for _ in texts]
     for rows, batches in padded_runs(texts, bos_id):
-        states: dict[str, object] = {}
+        states: States = {}
         parts = [model.token_log_probs(x, y, w, states=states) for x, y, w in batches]
         values = np.concatenate(parts, axis=1)
         for row, i in enumerate(rows):

@@ -81,7 +81,7 @@ def load(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
         architecture = Architecture.from_config(fields)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'config.json'} is damaged: {error}") from None
-    lm = cls._assemble(architecture, tokenizer, separate_texts)
+    lm = cls.assemble(architecture, tokenizer, separate_texts)
     lm.model.set_weights(list(read_weights(lm.model, folder).values()))
     if check:
         _check(lm, folder)
@@ -129,7 +129,8 @@ def _probe(lm: LanguageModel) -> Ids:
 
 def _predict(lm: LanguageModel, ids: Ids) -> Float:
     inputs = np.append(np.int32(lm.tokenizer.bos_id), ids[:-1])
-    return lm.model.token_log_probs(inputs[None], ids[None], states={})[0]
+    log_probs: Float = lm.model.token_log_probs(inputs[None], ids[None], states={})[0]
+    return log_probs
 
 
 def _check(lm: LanguageModel, folder: Path) -> None:

@@ -80,8 +80,9 @@ class Texts:
         items = list(data)
         if not items:
             raise ValueError(f"{name} is an empty list, expected a file or texts")
-        if all(isinstance(item, Path) for item in items):
-            return cls(files=tuple(map(Path, items)))
+        files = [item for item in items if isinstance(item, Path)]
+        if len(files) == len(items):
+            return cls(files=tuple(files))
         for i, item in enumerate(items):
             if not isinstance(item, str):
                 raise TypeError(f"{name}[{i}] must be a str, got {type(item).__name__}")

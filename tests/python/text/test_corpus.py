@@ -1,3 +1,4 @@
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,19 @@ def test_an_error_while_encoding_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'d'"):
         build_corpus(Texts.of(["abcd"]), CharTokenizer("abc"), tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_memory_does_not_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus, "CHUNK_BYTES", 4096)
+    texts = Texts.of(write(tmp_path / "long.txt", b"a line of words\n" * 60_000))
+    tokenizer = WordTokenizer()
+    tracemalloc.start()
+    tokenizer.train(texts.chunks())
+    built = build_corpus(texts, tokenizer, tmp_path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert len(built.ids) == 300_000
+    assert peak < 500_000
 
 
 def test_split_is_contiguous() -> None:
