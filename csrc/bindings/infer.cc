@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <stdexcept>
@@ -87,6 +88,10 @@ std::unique_ptr<PyDecodingState> begin(const Decoder& decoder, const py::sequenc
     if (ids.back().empty()) throw py::value_error("prompts[" + std::to_string(s) + "] must have at least one id");
   }
   const auto banned_ids = read_ids(banned, "banned", decoder.classes());
+  std::vector<bool> allowed(static_cast<std::size_t>(decoder.classes()), true);
+  for (std::int32_t id : banned_ids) allowed[static_cast<std::size_t>(id)] = false;
+  if (std::find(allowed.begin(), allowed.end(), true) == allowed.end())
+    throw py::value_error("banned must leave at least one id to draw");
   py::gil_scoped_release release;
   return std::make_unique<PyDecodingState>(
       std::make_unique<DecodingState>(decoder.begin(ids, seed, banned_ids)));

@@ -85,6 +85,8 @@ struct Table {
   index gemm_rows;  // rows of the largest tile: the unit by which rows are given to threads
   void (*gemm)(const Gemm&);
 
+  void (*transpose)(index rows, index cols, const float* from, index ld, float* to);  // into a panel
+
   void (*rnn_forward)(const CellTile&);
   void (*rnn_backward)(const CellTile&);
   void (*gru_forward)(const CellTile&);

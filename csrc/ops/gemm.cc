@@ -17,7 +17,7 @@ index row_block(const Operand& a, index granule) {
   return rows / granule * granule;
 }
 
-void multiply_block(const Product& p, const Rectangle& at, index k, index depth, Init init) {
+void multiply_tiles(const Product& p, const Rectangle& at, index k, index depth) {
   const Operand& a = p.a;
   kernels::Gemm g{};
   g.rows = at.rows;
@@ -32,9 +32,22 @@ void multiply_block(const Product& p, const Rectangle& at, index k, index depth,
   g.c = p.c.data + at.row * p.c.row;
   g.c_row = p.c.row;
   g.columns = p.c.columns + 2 * at.panel;
-  g.init = init;
+  g.init = k == 0 ? p.init : Init::accumulate;
   g.bias = p.bias ? p.bias + at.panel * panel_width : nullptr;
   kernels::table().gemm(g);
+}
+
+// Depth [k, k + depth) of a rectangle; rows of a transposed operand lie in panels of 32.
+void multiply_block(const Product& p, const Rectangle& at, index k, index depth) {
+  const index step = p.a.row_panel ? panel_width : std::max(at.rows, index{1});
+  for (index row = at.row; row < at.row + at.rows; row += step)
+    multiply_tiles(p, {row, std::min(step, at.row + at.rows - row), at.panel, at.panels}, k, depth);
+}
+
+// At least one block, so that a product of depth 0 writes its initial values.
+template <typename Visit>
+void for_depth_blocks(index depth, Visit&& visit) {
+  for (index k = 0; k == 0 || k < depth; k += depth_block) visit(k, std::min(depth_block, depth - k));
 }
 
 }  // namespace
@@ -57,26 +70,21 @@ Operand Operand::slice_rows(index first, index count) const {
 }
 
 void multiply_rectangle(const Product& p, const Rectangle& at) {
-  // Rows of a transposed operand lie in panels of 32.
-  const index step = p.a.row_panel ? panel_width : std::max(at.rows, index{1});
-  for (index k = 0; k == 0 || k < p.a.depth; k += depth_block) {
-    const index depth = std::min(depth_block, p.a.depth - k);
-    const Init init = k == 0 ? p.init : Init::accumulate;
-    for (index row = at.row; row < at.row + at.rows; row += step) {
-      const index rows = std::min(step, at.row + at.rows - row);
-      multiply_block(p, {row, rows, at.panel, at.panels}, k, depth, init);
-    }
-  }
+  for_depth_blocks(p.a.depth, [&](index k, index depth) { multiply_block(p, at, k, depth); });
 }
 
 void multiply(const Team& team, const Product& p) {
   const index granule = p.a.row_panel ? panel_width : kernels::table().gemm_rows;
   const index block = row_block(p.a, granule);
-  for (index first = 0; first < p.a.rows; first += block)
-    for_share(team, p.b.panels, std::min(block, p.a.rows - first), granule,
-              [&](index panel, index panels, index row, index rows) {
-                multiply_rectangle(p, {first + row, rows, panel, panels});
-              });
+  for (index first = 0; first < p.a.rows; first += block) {
+    const index rows = std::min(block, p.a.rows - first);
+    // A thread has the same tiles in every block of depth, so their sums need no barrier on the way through memory.
+    for_depth_blocks(p.a.depth, [&](index k, index depth) {
+      for_share(team, p.b.panels, rows, granule, [&](index panel, index panels, index row, index count) {
+        multiply_block(p, {first + row, count, panel, panels}, k, depth);
+      });
+    });
+  }
 }
 
 const Column* natural_columns(Workspace::Frame& frame, index cols) {
@@ -118,6 +126,7 @@ void pack(const Team& team, ConstMatrixView matrix, const Column* columns, const
 
 void pack_transposed(const Team& team, ConstMatrixView matrix, const Column* columns, const Panels& packed) {
   const index halves = packed.rows / half_width;
+  const auto& k = kernels::table();
   const Range share = team.share(packed.panels);
   for (index p = share.begin; p < share.end; ++p) {
     const index first = p * panel_width, count = std::min(panel_width, matrix.rows - first);
@@ -125,10 +134,7 @@ void pack_transposed(const Team& team, ConstMatrixView matrix, const Column* col
       float* to = packed.at(p, q * half_width);
       const Column& from = columns[q];
       if (from.width < half_width || count < panel_width) std::fill_n(to, half_width * panel_width, 0.0f);
-      for (index n = 0; n < count; ++n) {
-        const float* source = matrix.row(first + n) + from.offset;
-        for (index k = 0; k < from.width; ++k) to[k * panel_width + n] = source[k];
-      }
+      k.transpose(count, from.width, matrix.row(first) + from.offset, matrix.cols, to);
     }
   }
 }
