@@ -13,6 +13,9 @@ from tests.reference.cases import CELLS, CellSpec, double, normal, recurrent_cas
 PROPERTY = settings(deadline=None, max_examples=60)
 
 SIZE = st.integers(1, 70)
+# Where a sum comes within rounding of 0, relu's derivative may fall on either side of its corner; test_recurrent.py has
+# relu with fixed seeds.
+SMOOTH = [spec for spec in CELLS if spec.activation != "relu"]
 SEED = st.integers(0, 2**32 - 1)
 
 
@@ -42,7 +45,7 @@ def test_linear(rows: int, depth: int, width: int, transposed: bool, biased: boo
 
 @PROPERTY
 @given(
-    spec=st.sampled_from(CELLS),
+    spec=st.sampled_from(SMOOTH),
     sizes=st.tuples(st.integers(0, 4), st.integers(0, 20), st.integers(1, 40), st.integers(1, 40)),
     masked=st.booleans(),
     reverse=st.booleans(),
@@ -53,12 +56,6 @@ def test_recurrent(
     spec: CellSpec, sizes: tuple[int, int, int, int], masked: bool, reverse: bool, biased: bool, seed: int
 ) -> None:
     case = recurrent_case(spec, sizes, seed, masked=masked, reverse=reverse, biased=biased)
-    if spec.activation == "relu":
-        # Where a sum comes within rounding of 0 the derivative may fall on either side of its corner; a bias that no
-        # sum of these sizes can undo keeps it away.
-        if case.bias is None:
-            return
-        case.bias[...] = np.where(case.bias >= 0, 100.0, -100.0)
     run, gradients = case.reference()
     forward = calls.forward(case)
     for actual, expected in zip(forward.states, run.states, strict=True):
