@@ -168,20 +168,3 @@ def test_fork_after_use() -> None:
     # -W ignore: Python 3.12 warns of fork in a process with threads, which is what is tested here.
     result = subprocess.run([sys.executable, "-W", "ignore", "-c", FORK], timeout=60, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-
-
-def test_set_num_threads_is_checked() -> None:
-    for bad in (0, -1):
-        with pytest.raises(ValueError, match=f"threads.*{bad}"):
-            _core.set_num_threads(bad)
-    with pytest.raises(TypeError):
-        _core.set_num_threads("two")  # type: ignore[arg-type]
-    _core.set_num_threads(3)
-    assert _core.get_num_threads() == (3 if _core.has_openmp() else 1)
-    assert _core.available_cores() >= 1
-
-
-def test_set_isa_is_checked() -> None:
-    assert _core.get_isa() in _core.supported_isas()
-    with pytest.raises(ValueError, match="altivec"):
-        _core.set_isa("altivec")
