@@ -29,8 +29,8 @@ void noise_factors(const DropoutMask& mask, std::uint32_t threshold, float scale
 }  // namespace
 
 void dropout(const DropoutMask& mask, const float* x, float* y) {
-  const auto [planes, rows, cols] = mask.shape;
-  const auto [noise_planes, noise_rows, noise_cols] = mask.noise_shape;
+  const index planes = mask.shape[0], rows = mask.shape[1], cols = mask.shape[2];
+  const index noise_planes = mask.noise_shape[0], noise_rows = mask.noise_shape[1], noise_cols = mask.noise_shape[2];
   // Each row of noise starts at a multiple of `draws`, so that a row's factors do not depend on the rows before it.
   const index pitch = ceil_div(noise_cols, draws) * draws;
   const auto threshold = static_cast<std::uint32_t>(std::min(mask.rate * 4294967296.0, 4294967295.0));
