@@ -48,69 +48,62 @@ def test_ids_are_int32(dtype: str) -> None:
     assert (y == 7.0).all()
 
 
-def make_arguments() -> dict[str, dict[str, Any]]:
-    """Valid arguments of every function, by name; outputs hold 7, so that a write shows."""
-    rng = np.random.default_rng(1)
+def inputs(*shape: int) -> Any:
+    return np.random.default_rng(1).uniform(0.1, 0.9, shape).astype(np.float32)
 
-    def f(*shape: int) -> Any:
-        return rng.uniform(0.1, 0.9, shape).astype(np.float32)
 
-    def out(*shape: int, dtype: type = np.float32) -> Any:
-        return np.full(shape, 7, dtype)
+def output(*shape: int, dtype: type = np.float32) -> Any:
+    """Holds 7, so that a write shows."""
+    return np.full(shape, 7, dtype)
 
-    ids = np.array([0, 1, 2], np.int32)
+
+def recurrent_arguments() -> dict[str, dict[str, Any]]:
     cell = _core.Cell("lstm", 5, 6)
-    weights = {"kernel": f(5, 24), "recurrent_kernel": f(6, 24), "bias": f(24)}
-    sequence = {"x": f(3, 2, 5), **weights, "h": out(4, 2, 6), "c": out(4, 2, 6), "saved": out(cell.saved_size(3, 2))}
-    sequence |= {"mask": np.ones((3, 2), bool)}
-    workspace = _core.Workspace()
-    gradients = {"dx": out(3, 5), "dkernel": out(5, 6), "dbias": out(6)}
-    linear = {"x": f(3, 5), "kernel": f(5, 6), "bias": f(6)}
-    scores = {"log_probs": out(3), "ranks": out(3, dtype=np.int32), "predictions": out(3, dtype=np.int32)}
-    state_gradients = {"dy": f(3, 2, 6), "dh": out(2, 6), "dc": out(2, 6), "dx": out(3, 2, 5)}
-    weight_gradients = {"dkernel": out(5, 24), "drecurrent_kernel": out(6, 24), "dbias": out(24)}
+    forward = {"cell": cell, "x": inputs(3, 2, 5), "kernel": inputs(5, 24), "recurrent_kernel": inputs(6, 24)}
+    forward |= {"bias": inputs(24), "h": output(4, 2, 6), "c": output(4, 2, 6), "saved": output(cell.saved_size(3, 2))}
+    forward |= {"mask": np.ones((3, 2), bool), "workspace": _core.Workspace()}
+    backward = {**forward, "dy": inputs(3, 2, 6), "dh": output(2, 6), "dc": output(2, 6), "dx": output(3, 2, 5)}
+    backward |= {"dkernel": output(5, 24), "drecurrent_kernel": output(6, 24), "dbias": output(24)}
+    return {"recurrent_forward": forward, "recurrent_backward": backward}
+
+
+def row_arguments() -> dict[str, dict[str, Any]]:
+    workspace, ids = _core.Workspace(), np.array([0, 1, 2], np.int32)
+    linear = {"x": inputs(3, 5), "kernel": inputs(5, 6), "workspace": workspace}
+    gradients = {"dx": output(3, 5), "dkernel": output(5, 6), "dbias": output(6)}
     return {
-        "linear_forward": {**linear, "y": out(3, 6), "workspace": workspace},
-        "linear_backward": {"x": f(3, 5), "kernel": f(5, 6), "dy": f(3, 6), **gradients, "workspace": workspace},
-        "embedding_forward": {"ids": ids, "table": f(4, 5), "y": out(3, 5)},
-        "embedding_backward": {"ids": ids, "dy": f(3, 5), "dtable": out(4, 5)},
-        "activation_forward": {"name": "tanh", "x": f(3, 5), "y": out(3, 5)},
-        "activation_backward": {"name": "tanh", "y": f(3, 5), "dy": f(3, 5), "dx": out(3, 5)},
-        "dropout": {"x": f(3, 5), "y": out(3, 5), "rate": 0.5, "seed": 1, "stream": 2, "step": 3},
-        "recurrent_forward": {"cell": cell, **sequence, "workspace": workspace},
-        "recurrent_backward": {"cell": cell, **sequence, **state_gradients, **weight_gradients, "workspace": workspace},
-        "projection_cross_entropy": {
-            **linear,
-            "targets": ids,
-            "weights": f(3),
-            **scores,
-            **gradients,
-            "workspace": workspace,
-        },
-        "loss_forward": {"name": "mean_squared_error", "y_true": f(3, 5), "y_pred": f(3, 5), "loss": out(3)},
-        "loss_backward": {
-            "name": "mean_squared_error",
-            "y_true": f(3, 5),
-            "y_pred": f(3, 5),
-            "weights": f(3),
-            "dy": out(3, 5),
-        },
-        "sparse_categorical_crossentropy_forward": {"targets": ids, "y_pred": f(3, 5), "loss": out(3)},
-        "sparse_categorical_crossentropy_backward": {
-            "targets": ids,
-            "y_pred": f(3, 5),
-            "weights": f(3),
-            "dy": out(3, 5),
-        },
-        "softmax_cross_entropy": {
-            "logits": f(3, 5),
-            "y_true": f(3, 5),
-            "weights": f(3),
-            "loss": out(3),
-            "dlogits": out(3, 5),
-        },
-        "weighted_sum": {"values": f(3), "weights": f(3)},
+        "linear_forward": {**linear, "bias": inputs(6), "y": output(3, 6)},
+        "linear_backward": {**linear, "dy": inputs(3, 6), **gradients},
+        "embedding_forward": {"ids": ids, "table": inputs(4, 5), "y": output(3, 5)},
+        "embedding_backward": {"ids": ids, "dy": inputs(3, 5), "dtable": output(4, 5)},
+        "activation_forward": {"name": "tanh", "x": inputs(3, 5), "y": output(3, 5)},
+        "activation_backward": {"name": "tanh", "y": inputs(3, 5), "dy": inputs(3, 5), "dx": output(3, 5)},
+        "dropout": {"x": inputs(3, 5), "y": output(3, 5), "rate": 0.5, "seed": 1, "stream": 2, "step": 3},
     }
+
+
+def loss_arguments() -> dict[str, dict[str, Any]]:
+    ids = {"targets": np.array([0, 1, 2], np.int32)}
+    fused = {"x": inputs(3, 5), "kernel": inputs(5, 6), "bias": inputs(6), **ids, "weights": inputs(3)}
+    fused |= {"log_probs": output(3), "ranks": output(3, dtype=np.int32), "predictions": output(3, dtype=np.int32)}
+    fused |= {"dx": output(3, 5), "dkernel": output(5, 6), "dbias": output(6), "workspace": _core.Workspace()}
+    true, predicted, loss = {"y_true": inputs(3, 5)}, {"y_pred": inputs(3, 5)}, {"loss": output(3)}
+    name = {"name": "mean_squared_error"}
+    weighted = {"weights": inputs(3)}
+    return {
+        "projection_cross_entropy": fused,
+        "loss_forward": {**name, **true, **predicted, **loss},
+        "loss_backward": {**name, **true, **predicted, **weighted, "dy": output(3, 5)},
+        "sparse_categorical_crossentropy_forward": {**ids, **predicted, **loss},
+        "sparse_categorical_crossentropy_backward": {**ids, **predicted, **weighted, "dy": output(3, 5)},
+        "softmax_cross_entropy": {"logits": inputs(3, 5), **true, **weighted, **loss, "dlogits": output(3, 5)},
+        "weighted_sum": {"values": inputs(3), **weighted},
+    }
+
+
+def make_arguments() -> dict[str, dict[str, Any]]:
+    """Valid arguments of every function, by name."""
+    return {**recurrent_arguments(), **row_arguments(), **loss_arguments()}
 
 
 ARGUMENTS = [
