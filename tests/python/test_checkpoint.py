@@ -92,6 +92,16 @@ def test_the_history_goes_on_after_a_resume(tmp_path: Path, source: Path) -> Non
         assert history[name] == expected[name]
 
 
+def test_the_time_of_all_parts_of_a_run_is_added_up(tmp_path: Path, source: Path) -> None:
+    seconds = []
+    for stop_at in (20, 1):
+        with pytest.raises(KeyboardInterrupt):
+            fit(source, tmp_path / "c", stop_at, resume=bool(seconds))
+        training = json.loads((checkpoint.newest(tmp_path / "c") / "training.json").read_text(encoding="utf-8"))
+        seconds.append(training["position"]["seconds"])
+    assert seconds[1] > seconds[0]
+
+
 def test_two_checkpoints_and_the_best_are_kept(tmp_path: Path) -> None:
     def write(folder: Path) -> None:
         (folder / "state").write_text("x")

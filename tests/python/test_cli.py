@@ -170,7 +170,9 @@ def start(*arguments: object) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_ctrl_c_saves_says_where_and_exits_with_130(tmp_path: Path, source: Path) -> None:
+def test_ctrl_c_saves_says_where_and_exits_with_130(
+    tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     arguments = ["train", source, "--out", tmp_path / "m", *TINY, "--epochs", "100000", "--checkpoint-every", "5"]
     with start(*arguments) as process:
         deadline = time.monotonic() + 60
@@ -182,6 +184,9 @@ def test_ctrl_c_saves_says_where_and_exits_with_130(tmp_path: Path, source: Path
     assert out == ""
     assert f"saved in {checkpoint.newest(tmp_path / 'm-checkpoints')}" in err
     assert "Traceback" not in err
+    assert not (tmp_path / "m").exists()
+    run(capsys, *arguments, "--resume", "--epochs", "1")
+    LanguageModel.load(tmp_path / "m")
 
 
 def test_errors_go_to_stderr_as_one_sentence(tmp_path: Path) -> None:

@@ -196,8 +196,10 @@ def test_stopping_does_not_depend_on_the_pieces(text: str, stops: list[str], siz
     stopped = StoppedText(ByteTokenizer().decoder(), stops)
     data = list(text.encode())
     pieces = [stopped.push(data[i : i + size]) for i in range(0, len(data), size)]
-    ends = [text.find(stop) for stop in stops if stop in text]
-    assert "".join(pieces) + stopped.push([], final=True) == (text[: min(ends)] if ends else text)
+    cuts = (
+        n - len(stop) for n in range(len(text) + 1) for stop in sorted(stops, key=len)[::-1] if text[:n].endswith(stop)
+    )
+    assert "".join(pieces) + stopped.push([], final=True) == text[: next(cuts, len(text))]
 
 
 def test_special_tokens_are_never_drawn(tmp_path: Path) -> None:

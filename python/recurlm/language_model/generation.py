@@ -15,7 +15,7 @@ _FIRST_DRAW, _DRAW = 4, 32
 
 
 class StoppedText:
-    """The text of one sample: decodes ids, ends before the first stop string, holds back what may become one."""
+    """The text of one sample: decodes ids, ends before a stop string, holds back what may become one."""
 
     def __init__(self, decoder: TextDecoder, stop: Sequence[str]):
         self._decoder = decoder
@@ -28,10 +28,11 @@ class StoppedText:
         if self.finished:
             return ""
         text = self._held + self._decoder.decode(ids, final)
-        ends = [end for stop in self._stop if (end := text.find(stop)) >= 0]
-        self.finished = bool(ends) or final
+        # The stop string that is complete first counts: which one that is does not depend on the pieces.
+        found = [(start + len(stop), start) for stop in self._stop if (start := text.find(stop)) >= 0]
+        self.finished = bool(found) or final
         if self.finished:
-            return text[: min(ends)] if ends else text
+            return text[: min(found)[1]] if found else text
         kept = max((_overlap(text, stop) for stop in self._stop), default=0)
         self._held = text[len(text) - kept :]
         return text[: len(text) - kept]
