@@ -13,6 +13,8 @@ class _Takes(Protocol):
     def add_argument(self, *flags: str, **options: Any) -> argparse.Action: ...
 
 
+_METAVARS = {int: "N", float: "X", str: "TEXT"}
+
 Verbs = Any  # argparse does not export the type of add_subparsers' result
 
 
@@ -41,11 +43,7 @@ def add_options(group: _Takes, function: Callable[..., Any], options: dict[str, 
             group.add_argument(flag, action="store_true", help=text)
             continue
         kind = kinds.get(name, type(default))
-        how = (
-            {"choices": kind}
-            if isinstance(kind, (list, tuple))
-            else {"type": kind, "metavar": name.split("_")[-1].upper()}
-        )
+        how = {"choices": kind} if isinstance(kind, tuple) else {"type": kind, "metavar": _METAVARS[kind]}
         shown = "" if default is None or default == "" else f" (default: {default})"
         group.add_argument(flag, default=default, help=text + shown, **how)
 
