@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from . import callbacks, initializers, layers, losses, metrics, optimizers, utils
 from ._core import get_num_threads, set_num_threads
 from .layers import Input
-from .model import Model, Sequential
+from .model import Model
+from .sequential import Sequential
 
 if TYPE_CHECKING:
     from .language_model import LanguageModel

@@ -15,20 +15,25 @@ _OLD = ".old"
 
 
 @contextmanager
-def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
-    """A binary file to write; it takes the place of ``path`` when the block ends, and vanishes if an error ends it."""
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A name for a file that takes the place of ``path`` when the block ends, and vanishes if an error ends it."""
     path = Path(path)
     temporary = _beside(path)
     try:
-        with temporary.open("xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
+        yield temporary
+        _flush(temporary)
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     flush_folder(path.parent)
+
+
+@contextmanager
+def atomic_file(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
+    """As ``atomic_path``, with the file open for writing bytes."""
+    with atomic_path(path) as temporary, temporary.open("xb") as file:
+        yield file
 
 
 def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
@@ -135,20 +140,20 @@ def write_safetensors(
     path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write arrays by name, whole or not at all."""
-    from safetensors.numpy import save
+    from safetensors.numpy import save_file
 
-    atomic_write(
-        path, save({name: np.ascontiguousarray(array) for name, array in arrays.items()}, dict(metadata or {}))
-    )
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    with atomic_path(path) as temporary:
+        # Without metadata a file of no arrays could not be read again.
+        save_file(contiguous, temporary, {"format": "np", **(metadata or {})})
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
     """Arrays by name; ValueError where the file is damaged, FileNotFoundError where there is none."""
     from safetensors import SafetensorError
-    from safetensors.numpy import load
+    from safetensors.numpy import load_file
 
-    data = Path(path).read_bytes()
     try:
-        return load(data)
+        return load_file(path)
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: it is not a valid safetensors file ({error})") from None

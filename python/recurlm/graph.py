@@ -97,9 +97,9 @@ class Graph:
             for tensor, dx in zip(node.inputs, passed, strict=False):
                 if dx is not None:
                     _add(tape, grads, tensor, dx)
-            for gradient in given:
-                if gradient is not None and not any(gradient is dx for dx in passed):
-                    tape.give(gradient)
+            for dy in given:
+                if dy is not None and not any(dy is dx for dx in passed):
+                    tape.give(dy)
 
     def wanted(self) -> dict[SymbolicTensor, bool]:
         """For each tensor, whether a trainable parameter lies below it."""

@@ -129,7 +129,7 @@ class Head:
         _core.softmax_cross_entropy(rows, targets, positions.loss, loss, flat)
         total = _core.weighted_sum(loss, positions.loss)
         if self.metrics or self.weighted_metrics:
-            _core.activation_forward("softmax", logits, logits)
+            _core.activation_forward(self.projection.activation, logits, logits)
             self._update_from_outputs(target, to_batch_major(logits), positions)
         if dlogits is None:
             return self._unweighted(total), []
@@ -239,4 +239,5 @@ def project(
 def build_metrics(spec: Any, tensor: SymbolicTensor, loss: Loss) -> list[Metric]:
     """Metrics of one output from one specification or a list of them."""
     listed = [] if spec is None else list(spec) if isinstance(spec, (list, tuple)) else [spec]
-    return [metrics.get(each, width=tensor.shape[-1] or 0, sparse=loss.sparse) for each in listed]
+    width = tensor.shape[-1] or 0
+    return [metrics.get(each, width=width, sparse=loss.sparse, from_logits=loss.from_logits) for each in listed]

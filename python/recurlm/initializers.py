@@ -78,10 +78,7 @@ class RandomNormal(Initializer):
         self.mean, self.stddev, self.seed = mean, stddev, seed
 
     def __call__(self, shape: Shape) -> Float:
-        values = next_generator(self.seed).standard_normal(tuple(shape), np.float32)
-        values *= np.float32(self.stddev)
-        values += np.float32(self.mean)
-        return values
+        return _scaled(next_generator(self.seed).standard_normal(tuple(shape), np.float32), self.stddev, self.mean)
 
 
 class TruncatedNormal(RandomNormal):
@@ -121,7 +118,7 @@ class VarianceScaling(Initializer):
             limit = math.sqrt(3.0 * variance)
             return _uniform(generator, shape, -limit, limit)
         if self.distribution == "untruncated_normal":
-            return generator.standard_normal(tuple(shape), np.float32) * np.float32(math.sqrt(variance))
+            return _scaled(generator.standard_normal(tuple(shape), np.float32), math.sqrt(variance))
         # Cutting at two standard deviations leaves 0.8796 of one.
         return _truncated_normal(generator, shape, 0.0, math.sqrt(variance) / 0.87962566103423978)
 
@@ -190,7 +187,7 @@ class Orthogonal(Initializer):
         rows, columns = math.prod(shape[:-1]), shape[-1]
         tall = next_generator(self.seed).standard_normal((max(rows, columns), min(rows, columns)), np.float32)
         matrix = _orthonormal_columns(tall)
-        return np.ascontiguousarray(matrix if rows >= columns else matrix.T).reshape(shape) * np.float32(self.gain)
+        return _scaled(np.ascontiguousarray(matrix if rows >= columns else matrix.T).reshape(shape), self.gain)
 
 
 def _orthonormal_columns(matrix: Float) -> Float:
@@ -200,7 +197,7 @@ def _orthonormal_columns(matrix: Float) -> Float:
         return matrix
     workspace = _core.Workspace()
     # The spectral norm of a normal matrix is close to sqrt(m) + sqrt(n); the iteration converges below sqrt(3).
-    x = matrix / np.float32(math.sqrt(rows) + math.sqrt(columns))
+    x = _scaled(matrix, 1 / (math.sqrt(rows) + math.sqrt(columns)))
     gram = np.empty((columns, columns), np.float32)
     following = np.empty_like(x)
     for _ in range(100):
@@ -225,18 +222,20 @@ def _fans(shape: Shape) -> tuple[float, float]:
 
 
 def _uniform(generator: np.random.Generator, shape: Shape, low: float, high: float) -> Float:
-    values = generator.random(tuple(shape), np.float32)
-    values *= np.float32(high - low)
-    values += np.float32(low)
-    return values
+    return _scaled(generator.random(tuple(shape), np.float32), high - low, low)
 
 
 def _truncated_normal(generator: np.random.Generator, shape: Shape, mean: float, stddev: float) -> Float:
     values = generator.standard_normal(tuple(shape), np.float32)
     while (outside := np.abs(values) > 2).any():
         values[outside] = generator.standard_normal(int(outside.sum()), np.float32)
-    values *= np.float32(stddev)
-    values += np.float32(mean)
+    return _scaled(values, stddev, mean)
+
+
+def _scaled(values: Float, factor: float, offset: float = 0.0) -> Float:
+    """``values * factor + offset``, in place."""
+    values *= np.float32(factor)
+    values += np.float32(offset)
     return values
 
 

@@ -62,7 +62,7 @@ class Loss:
             return rows
         share = 1 / rows.shape[1] if self.cross_entropy else 0.5
         kept = np.float32(1 - self.label_smoothing)
-        return rows * kept + np.float32(self.label_smoothing * share)
+        return np.asarray(rows * kept + np.float32(self.label_smoothing * share))
 
     def forward(self, call: Call, targets: Array, y_pred: Float) -> Float:
         """The loss of each row; y_pred (R, N)."""

@@ -129,7 +129,7 @@ class _RowMean(Mean):
 
     from_rows = True
 
-    def ids(self, y_true: Array, y_pred: Array) -> Array:
+    def ids(self, y_true: Array, y_pred: Array) -> Any:
         """The target's id, from ids or one-hot rows."""
         if y_true.shape == y_pred.shape and y_true.shape[-1] > 1:
             return np.argmax(y_true, axis=-1)
@@ -143,7 +143,7 @@ class SparseCategoricalAccuracy(_RowMean):
         return np.argmax(y_pred, axis=-1) == self.ids(y_true, y_pred)
 
     def row_values(self, rows: Rows) -> Values:
-        return (rows.predictions == rows.targets).astype(np.float64)
+        return np.asarray(rows.predictions == rows.targets, np.float64)
 
 
 class CategoricalAccuracy(SparseCategoricalAccuracy):
@@ -172,9 +172,17 @@ class TopKCategoricalAccuracy(SparseTopKCategoricalAccuracy):
 class Perplexity(_RowMean):
     """``exp`` of the mean negative log-probability of the targets."""
 
+    def __init__(self, name: str | None = None, from_logits: bool = False) -> None:
+        super().__init__(name)
+        self.from_logits = from_logits
+
     def values(self, y_true: Array, y_pred: Array) -> Any:
+        y_pred = y_pred.astype(np.float64)
         target = np.take_along_axis(y_pred, self.ids(y_true, y_pred)[..., None], axis=-1)[..., 0]
-        return -np.log(np.maximum(target, np.finfo(np.float32).tiny, dtype=np.float64))
+        if not self.from_logits:
+            return -np.log(np.maximum(target, np.finfo(np.float32).tiny))
+        top = y_pred.max(axis=-1)
+        return top + np.log(np.sum(np.exp(y_pred - top[..., None]), axis=-1)) - target
 
     def row_values(self, rows: Rows) -> Values:
         return -rows.log_probs.astype(np.float64)
@@ -259,14 +267,17 @@ _ALIASES: dict[str, Callable[..., Metric]] = {
 }
 
 
-def get(identifier: Any, *, width: int = 0, sparse: bool = False) -> Metric:
+def get(identifier: Any, *, width: int = 0, sparse: bool = False, from_logits: bool = False) -> Metric:
     """A metric from its name, itself, or a callable ``fn(y_true, y_pred)``.
 
-    ``"accuracy"`` (or ``"acc"``) is binary for predictions of ``width`` 1, else sparse or categorical by the loss.
+    ``"accuracy"`` (or ``"acc"``) is binary for predictions of ``width`` 1, else sparse or categorical by the loss;
+    so is whether ``"perplexity"`` sees logits.
     """
     if identifier in ("accuracy", "acc"):
         accuracy = BinaryAccuracy if width == 1 else SparseCategoricalAccuracy if sparse else CategoricalAccuracy
         return accuracy(name=identifier)
+    if identifier == "perplexity":
+        return Perplexity(from_logits=from_logits)
     if isinstance(identifier, Metric):
         return identifier
     found = resolve("metric", identifier, _CLASSES | _ALIASES)

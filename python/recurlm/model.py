@@ -1,4 +1,4 @@
-"""Model and Sequential: a graph of layers that trains, evaluates, predicts, and is saved.
+"""Model: a network that trains, evaluates, predicts, and is saved.
 
 >>> import numpy as np
 >>> from recurlm import Input, Model
@@ -12,148 +12,241 @@
 """
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+import sys
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from . import model_io
-from .arrays import to_batch_major
-from .data import arrays_of
-from .graph import Graph
-from .layers.base import Layer, SymbolicTensor, assign
-from .layers.core import Embedding, Input, InputLayer
-from .layers.recurrent import Recurrent
-from .naming import automatic_name, snake_case
-from .summary import summary_lines
-from .tape import Parameter
-from .trainer import Trainer
-from .training import borrowed_tape
-from .typing import Float, Shape
+from . import model_io, optimizers, training
+from .callbacks import Callback, CallbackList, History, ProgressBar
+from .compiled import Compiled, build
+from .data import Batches, batches_of, make_batch
+from .model_io import ModelState
+from .network import Network
+from .optimizers import Optimizer
+from .tape import States
+from .typing import Float
+
+Callbacks = Iterable[Callback] | Callback | None
 
 
-class Model(Trainer):
+class Model(Network):
     """The layers between ``inputs`` and ``outputs``, one symbolic tensor or a list of them each.
+
+    Arrays are batch-first. Data is an array, a list or dict of arrays for several inputs, or an iterable of batches
+    (x, y[, sample_weight]): an iterator is read on from epoch to epoch, anything else is iterated afresh in each.
+    ``sample_weight`` has one entry for each sample or position; where it is 0 is padding, which nothing looks at.
 
     ``predict``, ``evaluate`` and ``token_log_probs`` may run on one model from many threads at once; while it trains,
     they raise RuntimeError in other threads. ``seed`` decides dropout and shuffling; by default it is the global seed.
     """
 
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, *, seed: int | None = None) -> None:
-        super().__init__(seed)
-        self.name = name or automatic_name(type(self).__name__)
-        self._graph: Graph | None = None
-        if inputs is not None:
-            self._graph = Graph(_as_list(inputs), _as_list(outputs))
+        super().__init__(inputs, outputs, name, seed=seed)
+        self.last_loss = float("nan")
+        self.stop_training = False
+        self._recipe: dict[str, Any] | None = None
+        self._compiled: Compiled | None = None
 
-    # Structure ------------------------------------------------------------------------------------------------------
+    # Compiling ------------------------------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: Any = "rmsprop",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+    ) -> None:
+        """Choose how to train, by names or objects; for several outputs a list or a dict by output name."""
+        self._recipe = {
+            "optimizer": optimizers.get(optimizer),
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted": weighted_metrics,
+        }
+        self._compiled = None
+        if self._graph is not None:
+            self._compiled = build(self.graph, self.names.outputs, **self._recipe)
 
     @property
-    def graph(self) -> Graph:
-        """The sorted graph; ValueError while a Sequential has not been built."""
-        if self._graph is None:
-            raise ValueError(
-                f"{self.name} is not built yet: start it with Input(...), call build(input_shape) or fit it"
-            )
-        return self._graph
+    def compiled(self) -> Compiled:
+        """Optimizer, losses and metrics; RuntimeError before ``compile``."""
+        if self._recipe is None:
+            raise RuntimeError("the model must be compiled first: model.compile(optimizer, loss)")
+        if self._compiled is None:
+            self._compiled = build(self.graph, self.names.outputs, **self._recipe)
+        return self._compiled
 
     @property
-    def inputs(self) -> list[SymbolicTensor]:
-        """Input tensors."""
-        return self.graph.inputs
+    def is_compiled(self) -> bool:
+        """Whether ``compile`` was called."""
+        return self._recipe is not None
 
     @property
-    def outputs(self) -> list[SymbolicTensor]:
-        """Output tensors."""
-        return self.graph.outputs
+    def recipe(self) -> dict[str, Any]:
+        """What ``compile`` was given."""
+        return dict(self._recipe or {})
 
     @property
-    def layers(self) -> list[Layer]:
-        """All layers, from inputs to outputs, in Keras's order."""
-        return self.graph.layers
+    def optimizer(self) -> Optimizer:
+        """The optimizer; RuntimeError before ``compile``."""
+        if self._recipe is None:
+            raise RuntimeError("the model must be compiled first: model.compile(optimizer, loss)")
+        optimizer: Optimizer = self._recipe["optimizer"]
+        return optimizer
 
-    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
-        """A layer by name or by place; ValueError if there is none."""
-        if index is not None and -len(self.layers) <= index < len(self.layers):
-            return self.layers[index]
-        for layer in self.layers:
-            if layer.name == name:
-                return layer
-        wanted = f"index {index}" if index is not None else f"name {name!r}"
-        raise ValueError(f"no layer with {wanted}; there are {', '.join(layer.name for layer in self.layers)}")
+    # Training -------------------------------------------------------------------------------------------------------
 
-    def __call__(self, inputs: Any, training: bool = False) -> Any:
-        """Outputs for arrays, or this graph of shared layers on other symbolic tensors."""
-        given = _as_list(inputs)
-        if not given or not isinstance(given[0], SymbolicTensor):
-            outputs = self._compute(inputs, training)
-            return outputs[0] if len(outputs) == 1 else outputs
-        if len(given) != len(self.inputs):
-            raise ValueError(f"{self.name} has {len(self.inputs)} inputs, got {len(given)}")
-        made: dict[SymbolicTensor, SymbolicTensor] = dict(zip(self.inputs, given, strict=True))
-        for node in self.graph.nodes:
-            if node.inputs:
-                results = node.layer.apply([made[tensor] for tensor in node.inputs])
-                made.update(zip(node.outputs, _as_list(results), strict=True))
-        outputs = [made[tensor] for tensor in self.outputs]
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        verbose: int | str = "auto",
+        callbacks: Callbacks = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: int | Iterable[int] = 1,
+        *,
+        initial_step: int = 0,
+    ) -> History:
+        """Train for ``epochs - initial_epoch`` epochs and return their History.
+
+        The last batch may be short. The order of an epoch is a function of (seed, epoch). ``initial_step`` (not in
+        Keras) is the number of batches of the first epoch that were done before an interruption; an iterable must start
+        there itself. Stateful layers keep their states between batches and epochs; validation starts them from zero.
+
+        Raises:
+            FloatingPointError: the loss or a gradient is not finite. The weights are the last good ones.
+            RuntimeError: the model is not compiled, or another thread is using it.
+        """
+        self.ensure_built(x)
+        data = batches_of(
+            self.names,
+            x,
+            y,
+            sample_weight,
+            batch_size=batch_size,
+            steps=steps_per_epoch,
+            class_weight=class_weight,
+            shuffle_seed=self.seed if shuffle else None,
+        )
+        held_out = None
+        if validation_data is not None:
+            size = batch_size if validation_batch_size is None else validation_batch_size
+            held_out = self._validation_data(validation_data, size, validation_steps)
+        elif validation_split:
+            data, held_out = training.split_validation(data, validation_split)
+        validation = None if held_out is None else training.Validation(held_out, validation_freq)
+        listed = _with_progress(callbacks, verbose)
+        with self.usage.training():
+            return training.FitLoop(self, data, listed, range(initial_epoch, epochs), initial_step, validation).run()
+
+    def _validation_data(self, given: Any, batch_size: int | None, steps: int | None) -> Batches:
+        if isinstance(given, tuple):
+            if not 2 <= len(given) <= 3:
+                raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight), got {len(given)} items")
+            return batches_of(self.names, *given, batch_size=batch_size, steps=steps)
+        return batches_of(self.names, given, steps=steps)
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Mapping[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One step; the loss and metrics of this batch alone, as ``evaluate`` returns them."""
+        self.ensure_built(x)
+        batch = make_batch(self.names, x, y, sample_weight, class_weight)
+        with self.usage.training():
+            self.compiled.reset()
+            training.train_step(self, batch)
+            return _figures(self.compiled.logs(), return_dict)
+
+    # Running --------------------------------------------------------------------------------------------------------
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Callbacks = None,
+        return_dict: bool = False,
+        *,
+        states: States | None = None,
+    ) -> Any:
+        """The loss, or a list of it and the metrics, or a dict by name.
+
+        ``states`` (not in Keras) is a dict, empty at first, that carries the states of stateful layers in place of
+        the layers' own.
+        """
+        self.ensure_built(x)
+        data = batches_of(self.names, x, y, sample_weight, batch_size=batch_size, steps=steps)
+        listed = CallbackList(_with_progress(callbacks, verbose), self, {"steps": data.steps})
+        return _figures(training.evaluate(self, data, listed, states), return_dict)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """``evaluate`` of one batch, whatever its size."""
+        return self.evaluate([(x, y, sample_weight)].__iter__(), verbose=0, return_dict=return_dict)
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: Callbacks = None,
+        *,
+        states: States | None = None,
+    ) -> Any:
+        """The output for every sample, or a list where there are several outputs."""
+        self.ensure_built(x)
+        data = batches_of(self.names, x, batch_size=batch_size, steps=steps)
+        listed = CallbackList(_with_progress(callbacks, verbose), self, {"steps": data.steps})
+        outputs = training.predict(self, data, listed, states)
         return outputs[0] if len(outputs) == 1 else outputs
 
-    def _compute(self, inputs: Any, training: bool) -> list[Float]:
-        self.ensure_built(inputs)
-        arrays = arrays_of(inputs, self.names.inputs, "inputs")
-        with borrowed_tape(self, None) as tape:
-            tape.training, tape.seed, tape.step = training, self.seed, self.step
-            values = self.graph.forward(tape, arrays).values
-            return [to_batch_major(values[tensor]) for tensor in self.outputs]
+    def predict_on_batch(self, x: Any) -> Any:
+        """``predict`` of one batch, whatever its size."""
+        return self.predict([(x,)].__iter__(), verbose=0)
 
-    # Weights --------------------------------------------------------------------------------------------------------
+    def token_log_probs(
+        self, x: Any, targets: Any, sample_weight: Any = None, *, states: States | None = None
+    ) -> Float:
+        """Natural log-probability of each target id, (B, T) float32, in one forward pass that forms no logits.
 
-    @property
-    def weights(self) -> list[Parameter]:
-        """All parameters, in the order of ``get_weights``."""
-        return [parameter for layer in self.layers for parameter in layer.weights]
+        The one output must be a ``Dense`` with softmax, or linear and read as logits. Positions of weight 0 give 0.
+        """
+        batch = make_batch(self.names, x, None, None, None)
+        return training.token_log_probs(self, batch.x, np.asarray(targets), sample_weight, states)
 
-    @property
-    def trainable_weights(self) -> list[Parameter]:
-        """Those of layers that are not frozen."""
-        return [parameter for layer in self.layers for parameter in layer.trainable_weights]
+    # State ----------------------------------------------------------------------------------------------------------
 
-    def named_weights(self) -> dict[str, Parameter]:
-        """Parameters by ``layer.weight``; a layer without a given name is called after its class and number here."""
-        named: dict[str, Parameter] = {}
-        counts: dict[str, int] = {}
-        for layer in self.layers:
-            kind = snake_case(type(layer).__name__)
-            number = counts.get(kind, 0)
-            name = layer.name if layer.named else f"{kind}_{number}" if number else kind
-            counts[kind] = number + (not layer.named)
-            named.update((f"{name}.{parameter.name}", parameter) for parameter in layer.weights)
-        return named
+    def get_state(self) -> ModelState:
+        """All that a bit-exact resume needs; the arrays are the model's own, to be written or copied at once."""
+        return model_io.get_state(self)
 
-    def get_weights(self) -> list[Float]:
-        """Copies of all weights."""
-        return [parameter.value.copy() for parameter in self.weights]
-
-    def set_weights(self, weights: Sequence[Any]) -> None:
-        """Copy ``weights`` in, e.g. a Keras model's; ValueError on another number or shape, and nothing changes."""
+    def set_state(self, state: ModelState) -> None:
+        """Copy the state in; ValueError, and nothing changes, where it is not that of such a model."""
         with self.usage.training():
-            assign(self.name, self.weights, weights)
+            model_io.set_state(self, state)
             self.weights_version += 1
-
-    def count_params(self) -> int:
-        """Number of elements of all weights."""
-        return sum(parameter.value.size for parameter in self.weights)
-
-    def summary(self, print_fn: Callable[[str], object] = print) -> None:
-        """Hand a table of layers, output shapes and sizes to ``print_fn``, line by line."""
-        for line in summary_lines(self.name, self.graph):
-            print_fn(line)
-
-    def reset_states(self) -> None:
-        """Forget the carried states of all stateful layers."""
-        for layer in self.layers:
-            if isinstance(layer, Recurrent):
-                layer.reset_states()
 
     # Files ----------------------------------------------------------------------------------------------------------
 
@@ -185,70 +278,18 @@ class Model(Trainer):
         """The inverse of ``get_config``; the weights are new."""
         return model_io.model_from_config(config)
 
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
+
+def _with_progress(callbacks: Callbacks, verbose: int | str) -> list[Callback]:
+    listed = [] if callbacks is None else [callbacks] if isinstance(callbacks, Callback) else list(callbacks)
+    if verbose == "auto":
+        verbose = 1 if sys.stderr.isatty() else 2
+    if verbose not in (0, 1, 2):
+        raise ValueError(f"verbose must be 'auto', 0, 1 or 2, got {verbose!r}")
+    return [*listed, ProgressBar(int(verbose))] if verbose else listed
 
 
-class Sequential(Model):
-    """A stack of layers. Without an ``Input`` at its start it is built by its first data, or by ``build``."""
-
-    def __init__(
-        self, layers: Iterable[Any] | None = None, name: str | None = None, *, seed: int | None = None
-    ) -> None:
-        super().__init__(None, None, name, seed=seed)
-        self._stack: list[Layer] = []
-        self._input: SymbolicTensor | None = None
-        for layer in layers or ():
-            self.add(layer)
-
-    def add(self, layer: Any) -> None:
-        """Put a layer (or an ``Input``) on top."""
-        if isinstance(layer, SymbolicTensor) and isinstance(layer.node.layer, InputLayer):
-            layer = layer.node.layer
-        if isinstance(layer, InputLayer):
-            if self._stack or self._input is not None:
-                raise ValueError(f"{self.name}: Input must come first")
-            self._input = layer.tensor
-        elif isinstance(layer, Layer):
-            self._stack.append(layer)
-        else:
-            raise TypeError(f"{self.name}: add takes a layer, got {layer!r}")
-        self._connect()
-
-    def pop(self) -> Layer:
-        """Take the topmost layer off."""
-        if not self._stack:
-            raise ValueError(f"{self.name} has no layer to take off")
-        layer = self._stack.pop()
-        self._connect()
-        return layer
-
-    def build(self, input_shape: Shape) -> None:
-        """Create the weights for inputs of ``input_shape`` (batch, ...)."""
-        if self._graph is None:
-            self._input = Input(batch_shape=(None, *input_shape[1:]))
-            self._connect()
-
-    def ensure_built(self, x: Any) -> None:
-        if self._graph is None and self._stack:
-            array = np.asarray(x[0] if isinstance(x, list) and len(x) == 1 else x)
-            if isinstance(self._stack[0], Embedding):
-                self.build((None,) * array.ndim)
-            else:
-                self.build((None, *([None] if array.ndim == 3 else []), array.shape[-1]))
-
-    def _connect(self) -> None:
-        self._compiled = None
-        if self._input is None or not self._stack:
-            self._graph = None
-            return
-        tensor = self._input
-        for layer in self._stack:
-            tensor = layer(tensor)
-            if isinstance(tensor, list):
-                raise ValueError(f"{self.name}: {layer.name} has several outputs, which a Sequential cannot pass on")
-        self._graph = Graph([self._input], [tensor])
-
-
-def _as_list(value: Any) -> list[Any]:
-    return list(value) if isinstance(value, (list, tuple)) else [value]
+def _figures(logs: dict[str, float], return_dict: bool) -> Any:
+    if return_dict:
+        return logs
+    values = list(logs.values())
+    return values[0] if len(values) == 1 else values

@@ -29,7 +29,7 @@ def resolve(kind: str, identifier: Any, classes: Mapping[str, Callable[..., Any]
             raise ValueError(f"unknown {kind} {identifier!r}; known are {', '.join(sorted(classes))}")
         return (by_name.get(identifier) or by_name[snake_case(identifier)])()
     if isinstance(identifier, Mapping):
-        name = identifier.get("class_name")
+        name = str(identifier.get("class_name"))
         if name not in classes:
             raise ValueError(f"unknown {kind} {name!r}; known are {', '.join(sorted(classes))}")
         return classes[name](**identifier.get("config", {}))

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -128,24 +127,11 @@ class Validation:
         return {f"val_{name}": value for name, value in logs.items()}
 
 
-@contextmanager
-def borrowed_tape(model: Model, states: States | None) -> Iterator[Tape]:
-    """A tape for a call that does not train: the training thread's own in a callback, else one of a pool."""
-    with model.usage.reading() as own:
-        tape = model.tape if own else model.take_tape()
-        tape.training, tape.states = False, states
-        try:
-            yield tape
-        finally:
-            if not own:
-                model.give_tape(tape)
-
-
 def evaluate(model: Model, data: Batches, callbacks: CallbackList, states: States | None) -> dict[str, float]:
     """Losses and metrics over all batches."""
     compiled = model.compiled.fresh()
     callbacks.on_test_begin()
-    with borrowed_tape(model, states) as tape:
+    with model.borrow_tape(states) as tape:
         for step, batch in enumerate(data.epoch(0, 0)):
             callbacks.on_test_batch_begin(step)
             compiled.run(tape, batch)
@@ -159,7 +145,7 @@ def predict(model: Model, data: Batches, callbacks: CallbackList, states: States
     """Batch-first outputs of all batches."""
     parts: list[list[Float]] = []
     callbacks.on_predict_begin()
-    with borrowed_tape(model, states) as tape:
+    with model.borrow_tape(states) as tape:
         for step, batch in enumerate(data.epoch(0, 0)):
             callbacks.on_predict_batch_begin(step)
             values = model.graph.forward(tape, batch.x).values
@@ -175,7 +161,7 @@ def token_log_probs(model: Model, x: list[Array], targets: Array, weights: Any, 
     if len(model.graph.outputs) != 1 or layer is None:
         raise ValueError("token_log_probs needs a model whose one output is a Dense with softmax or linear activation")
     node = model.graph.outputs[0].node
-    with borrowed_tape(model, states) as tape:
+    with model.borrow_tape(states) as tape:
         hidden = model.graph.forward(tape, x, [node]).values[node.inputs[0]]
         positions = hidden.shape[:-1][::-1]
         used = None if weights is None else spread_weight(weights, positions)

@@ -170,5 +170,6 @@ def test_layers_called_alone_agree() -> None:
         expected, _ = theirs(x), ours(x)
         ours.set_weights(theirs.get_weights())
         got = ours(x)
-        for a, b in zip(got if isinstance(got, list) else [got], expected if isinstance(got, list) else [expected]):
+        several = isinstance(got, list)
+        for a, b in zip(got if several else [got], expected if several else [expected], strict=True):
             np.testing.assert_allclose(a, np.asarray(b), atol=1e-5)

@@ -249,7 +249,7 @@ class Dense(Layer):
         kernel = self.kernel if (self.tied_to or self).trainable else None
         bias = self.bias if self.trainable else None
         accumulate = call.tape.accumulate([parameter for parameter in (kernel, bias) if parameter is not None])
-        return LinearGradients(kernel and kernel.grad, bias and bias.grad, accumulate)
+        return LinearGradients(None if kernel is None else kernel.grad, None if bias is None else bias.grad, accumulate)
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {

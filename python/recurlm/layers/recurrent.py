@@ -167,8 +167,8 @@ class Recurrent(Layer):
         dy = self._sequence_gradient(call, grads[0]) if self.return_sequences else None
         finals = self._final_gradients(call, grads, batch)
         dx = call.gradient(x.shape) if call.wanted[0] else None
-        trained = [self.kernel, self.recurrent_kernel, self.bias] if self.trainable else [None, None, None]
-        accumulate = call.tape.accumulate([parameter for parameter in trained if parameter is not None])
+        accumulate = call.tape.accumulate(self.trainable_weights)
+        bias = self.bias if self.trainable else None
         _core.recurrent_backward(
             self.cell,
             x,
@@ -183,7 +183,9 @@ class Recurrent(Layer):
             finals[0],
             finals[1] if len(finals) > 1 else None,
             dx,
-            *(None if parameter is None else parameter.grad for parameter in trained),
+            self.kernel.grad if self.trainable else None,
+            self.recurrent_kernel.grad if self.trainable else None,
+            None if bias is None else bias.grad,
             call.tape.workspace,
             reverse=self.go_backwards,
             accumulate=accumulate,

@@ -28,8 +28,8 @@ class Optimizer:
     """A rule, its moments for each parameter, and the number of steps taken (``iterations``).
 
     ``learning_rate`` is a number or a schedule (any callable of the step counted from 0). ``weight_decay`` is
-    decoupled: before each step a weight loses ``learning_rate * weight_decay`` of itself. At most one of ``clipnorm``
-    (each gradient's norm), ``global_clipnorm`` (the norm of all together) and ``clipvalue`` (each element) may be given.
+    decoupled: before each step a weight loses ``learning_rate * weight_decay`` of itself. At most one may be given of
+    ``clipnorm`` (each gradient's norm), ``global_clipnorm`` (that of all together) and ``clipvalue`` (each element).
     """
 
     kind: ClassVar[str]
@@ -134,8 +134,8 @@ class Optimizer:
         if callable(rate) and not isinstance(rate, LearningRateSchedule):
             raise ValueError(f"only the schedules of recurlm.optimizers.schedules can be saved, got {rate!r}")
         config = {key: getattr(self, key) for key in ("weight_decay", "clipnorm", "clipvalue", "global_clipnorm")}
-        rate = schedules.serialize(rate) if isinstance(rate, LearningRateSchedule) else rate
-        return {"learning_rate": rate, **config, "name": self.name, **self.hyperparameters}
+        shown = schedules.serialize(rate) if isinstance(rate, LearningRateSchedule) else rate
+        return {"learning_rate": shown, **config, "name": self.name, **self.hyperparameters}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Optimizer":

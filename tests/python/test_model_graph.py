@@ -1,0 +1,221 @@
+"""Graphs: several inputs and outputs, shared, frozen and tied layers, and what is refused."""
+
+import threading
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recurlm import Input, Model, Sequential, callbacks
+from recurlm.layers import GRU, LSTM, Dense, Dropout, Embedding
+from tests.python.models import check_gradients, gradients, ids, normal
+
+RNG = np.random.default_rng(9)
+
+
+def two_headed() -> Model:
+    tokens, features = Input((None,), name="tokens"), Input((3,), name="features")
+    shared = Dense(4, "tanh", name="shared")
+    embedded = Embedding(6, 4, name="table")(tokens)
+    h = GRU(4)(shared(embedded))
+    return Model([tokens, features], [Dense(2, name="value")(h), Dense(5, "softmax", name="kind")(shared(h))])
+
+
+def data(n: int = 7) -> tuple[list[Any], list[Any]]:
+    return [ids(RNG, 6, n, 4), normal(RNG, n, 3)], [normal(RNG, n, 2), ids(RNG, 5, n)]
+
+
+def test_several_inputs_and_outputs_and_a_shared_layer() -> None:
+    model = two_headed()
+    model.compile(
+        "sgd",
+        {"value": "mse", "kind": "sparse_categorical_crossentropy"},
+        loss_weights=[0.5, 2.0],
+        metrics={"kind": ["accuracy"]},
+    )
+    x, y = data()
+    check_gradients(model, x, y)
+    logs = model.evaluate(x, y, verbose=0, return_dict=True)
+    assert list(logs) == ["loss", "value_loss", "kind_loss", "kind_accuracy"]
+    assert logs["loss"] == pytest.approx(0.5 * logs["value_loss"] + 2 * logs["kind_loss"])
+    by_name = model.predict({"features": x[1], "tokens": x[0]}, verbose=0)
+    for a, b in zip(by_name, model.predict(x, verbose=0, batch_size=3), strict=True):
+        np.testing.assert_array_equal(a, b)
+    history = model.fit(x, y, epochs=2, verbose=0).history
+    assert list(history) == list(logs)
+
+
+def test_an_output_may_feed_other_layers() -> None:
+    x = Input((3,))
+    first = Dense(4, "softmax")(x)
+    model = Model(x, [first, Dense(2)(first)])
+    model.compile("sgd", ["categorical_crossentropy", "mse"])
+    assert model.compiled.heads[0].projection is None
+    check_gradients(model, normal(RNG, 5, 3), [np.eye(4, dtype=np.float32)[ids(RNG, 4, 5)], normal(RNG, 5, 2)])
+
+
+def test_frozen_layers_stay_and_cost_no_gradient() -> None:
+    tokens = Input((None,))
+    table, below, top = Embedding(6, 3), LSTM(4), Dense(2)
+    model = Model(tokens, top(below(table(tokens))))
+    model.compile("adam", "mse")
+    table.trainable = below.trainable = False
+    x, y = ids(RNG, 6, 5, 3), normal(RNG, 5, 2)
+    before = model.get_weights()
+    _, named = gradients(model, x, y)
+    assert set(named) == {"dense.kernel", "dense.bias"}
+    assert not model.graph.wanted()[model.outputs[0].node.inputs[0]]
+    model.fit(x, y, verbose=0)
+    changed = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
+    assert changed == [False] * 4 + [True] * 2
+    table.trainable = True
+    _, named = gradients(model, x, y)
+    assert set(named) == {"embedding.embeddings", "dense.kernel", "dense.bias"}
+
+
+@pytest.mark.parametrize("softmax", [True, False])
+def test_tied_weights_get_both_gradients(softmax: bool) -> None:
+    tokens = Input((None,))
+    table = Embedding(7, 4)
+    h = LSTM(4, return_sequences=True)(table(tokens))
+    model = Model(tokens, Dense(7, "softmax" if softmax else "tanh", tied_to=table)(h))
+    assert [w.shape for w in model.get_weights()] == [(7, 4), (4, 16), (4, 16), (16,), (7,)]
+    model.compile("sgd", "sparse_categorical_crossentropy" if softmax else "mse")
+    x = ids(RNG, 7, 3, 5)
+    y = ids(RNG, 7, 3, 5) if softmax else normal(RNG, 3, 5, 7)
+    for _ in range(2):
+        check_gradients(model, x, y)
+        model.train_on_batch(x, y)
+
+
+def test_embedding_gradients_are_zero_again_after_each_step() -> None:
+    tokens = Input((None,))
+    table = Embedding(50, 3)
+    model = Model(tokens, Dense(1)(LSTM(2)(table(tokens))))
+    model.compile("sgd", "mse")
+    for _ in range(3):
+        model.train_on_batch(ids(RNG, 50, 4, 3), normal(RNG, 4, 1))
+        assert not table.embeddings.grad.any()
+
+
+def test_nested_models_share_their_layers() -> None:
+    x = Input((3,))
+    inner = Model(x, Dense(2, "tanh")(x))
+    a, b = Input((3,)), Input((3,))
+    outer = Model([a, b], [inner(a), inner(b)])
+    assert outer.count_params() == inner.count_params() == 8
+    values = normal(RNG, 4, 3)
+    first, second = outer.predict([values, values], verbose=0)
+    np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(first, inner(values))
+
+
+def test_sequential_is_built_by_its_data() -> None:
+    x, y = ids(RNG, 6, 9, 4), normal(RNG, 9, 1)
+    model = Sequential([Embedding(6, 3), LSTM(4), Dense(1)])
+    model.compile("adam", "mse")
+    with pytest.raises(ValueError, match="not built yet"):
+        model.summary()
+    model.fit(x, y, verbose=0)
+    assert model.predict(x, verbose=0).shape == (9, 1)
+    given = Sequential([Input((None,)), *model.layers[1:]])
+    np.testing.assert_array_equal(given.predict(x, verbose=0), model.predict(x, verbose=0))
+    given.pop()
+    assert given.outputs[0].shape == (None, 4)
+
+
+def test_what_is_refused() -> None:
+    x, other = Input((3,), name="x"), Input((3,), name="other")
+    y = Dense(2, name="y")(x)
+    with pytest.raises(ValueError, match="depend on Input 'x', which is not among inputs"):
+        Model(other, y)
+    with pytest.raises(ValueError, match="names of layers must be unique in a model, 'y' occurs 2 times"):
+        Model(x, [y, Dense(2, name="y")(x)])
+    with pytest.raises(TypeError, match="outputs must be symbolic tensors, got 3"):
+        Model(x, 3)
+    with pytest.raises(ValueError, match="feeds an Embedding, which takes ids, and a layer that takes numbers"):
+        Model(x, [Embedding(4, 2)(x), y])
+    model = Model(x, y)
+    with pytest.raises(ValueError, match=r"input 'x' must have shape \(batch, 3\), got \(2, 4\)"):
+        model.predict(np.zeros((2, 4)), verbose=0)
+    with pytest.raises(TypeError, match="input 'x' must be an array of numbers, got dtype <U1"):
+        model.predict(np.array([["a", "b", "c"]]), verbose=0)
+    with pytest.raises(RuntimeError, match="must be compiled first"):
+        model.fit(np.zeros((2, 3)), np.zeros((2, 2)))
+    with pytest.raises(ValueError, match=r"no layer with name 'z'; there are x, y"):
+        model.get_layer("z")
+    two = two_headed()
+    with pytest.raises(ValueError, match=r"x must be a list of 2 arrays \(tokens, features\), got 3"):
+        two.predict([np.zeros((1, 2), int)] * 3, verbose=0)
+    with pytest.raises(ValueError, match="loss is needed for output 'kind', got None"):
+        two.compile("sgd", {"value": "mse"})
+
+
+def test_summary_and_counts() -> None:
+    model = two_headed()
+    lines: list[str] = []
+    model.summary(print_fn=lines.append)
+    assert any("table (Embedding)" in line and "(None, None, 4)" in line and line.endswith("24") for line in lines)
+    assert model.count_params() == sum(w.size for w in model.get_weights())
+    assert any(f"{model.count_params():,}" in line for line in lines)
+
+
+def test_many_threads_may_predict_but_not_while_another_trains() -> None:
+    tokens = Input((None,))
+    model = Model(tokens, Dense(3)(LSTM(16)(Embedding(9, 8)(tokens))))
+    model.compile("sgd", "mse")
+    batches = [ids(RNG, 9, 4, 3 + i) for i in range(6)]
+    expected = [model.predict(x, verbose=0) for x in batches]
+    results: dict[int, list[np.ndarray]] = {}
+
+    def work(i: int) -> None:
+        results[i] = [model.predict(x, verbose=0) for x in batches for _ in range(5)]
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for got in results.values():
+        for i, outputs in enumerate(got):
+            np.testing.assert_array_equal(outputs, expected[i // 5])
+
+    errors: list[BaseException] = []
+
+    class Meddle(callbacks.Callback):
+        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+            def predict() -> None:
+                try:
+                    model.predict(batches[0], verbose=0)
+                except RuntimeError as error:
+                    errors.append(error)
+
+            thread = threading.Thread(target=predict)
+            thread.start()
+            thread.join()
+            model.predict(batches[0], verbose=0)  # the training thread itself may
+
+    model.fit(batches[0], normal(RNG, 4, 3), verbose=0, callbacks=[Meddle()])
+    assert len(errors) == 1
+    assert "being trained by another thread" in str(errors[0])
+
+
+def test_nothing_large_is_allocated_after_the_first_step() -> None:
+    import tracemalloc
+
+    tokens = Input((None,))
+    h = LSTM(64, return_sequences=True)(Dropout(0.2)(Embedding(500, 64)(tokens)))
+    model = Model(tokens, Dense(500, "softmax")(h))
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy", "perplexity"])
+    x, y = ids(RNG, 500, 16, 20), ids(RNG, 500, 16, 20)
+    model.train_on_batch(x, y)
+    model.train_on_batch(x, y)
+    growths = model.tape.workspace.growths
+    tracemalloc.start()
+    try:
+        model.train_on_batch(x, y)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert model.tape.workspace.growths == growths
+    assert peak < 64 * 1024  # one (T, B, D) array would be 80 KB

@@ -1,0 +1,142 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recurlm import optimizers
+from recurlm.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, schedules
+from recurlm.tape import Parameter
+from tests.python.models import normal
+
+RNG = np.random.default_rng(23)
+
+
+def parameters(count: int = 2) -> list[Parameter]:
+    made = [Parameter(name, normal(RNG, 4, 3)) for name in ("kernel", "bias")[:count]]
+    for parameter in made:
+        parameter.grad[...] = normal(RNG, 4, 3)
+    return made
+
+
+def adam_step(p: np.ndarray, g: np.ndarray, m: np.ndarray, v: np.ndarray, t: int, rate: float) -> np.ndarray:
+    m += (g - m) * (1 - 0.9)
+    v += (g * g - v) * (1 - 0.999)
+    return p - rate * math.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (np.sqrt(v) + 1e-7)
+
+
+def test_adam_is_the_equation() -> None:
+    (parameter,) = parameters(1)
+    p, m, v = parameter.value.astype(np.float64), np.zeros((4, 3)), np.zeros((4, 3))
+    optimizer = Adam(0.01)
+    for t in range(1, 5):
+        parameter.grad[...] = normal(RNG, 4, 3)
+        p = adam_step(p, parameter.grad.astype(np.float64), m, v, t, 0.01)
+        optimizer.apply([parameter])
+    np.testing.assert_allclose(parameter.value, p, atol=1e-6)
+    np.testing.assert_allclose(optimizer.slots(parameter)[0], m, atol=1e-6)
+    assert optimizer.iterations == 4
+
+
+def change(optimizer: Any, made: list[Parameter]) -> list[np.ndarray]:
+    before = [parameter.value.astype(np.float64) for parameter in made]
+    optimizer.apply(made)
+    return [start - parameter.value for start, parameter in zip(before, made, strict=True)]
+
+
+def test_clipping() -> None:
+    made = parameters()
+    gradients = [parameter.grad.astype(np.float64) for parameter in made]
+    norms = [np.linalg.norm(g) for g in gradients]
+    together = math.hypot(*norms)
+    expected = {
+        "clipnorm": [g * min(1, 0.5 / n) for g, n in zip(gradients, norms, strict=True)],
+        "global_clipnorm": [g * min(1, 0.5 / together) for g in gradients],
+        "clipvalue": [np.clip(g, -0.5, 0.5) for g in gradients],
+    }
+    for name, clipped in expected.items():
+        for step, wanted in zip(change(SGD(1.0, **{name: 0.5}), made), clipped, strict=True):
+            np.testing.assert_allclose(step, wanted, atol=1e-6)
+    for step, wanted in zip(change(SGD(1.0, global_clipnorm=1e6), made), gradients, strict=True):
+        np.testing.assert_allclose(step, wanted, atol=1e-6)
+
+
+def test_weight_decay_and_exclusion() -> None:
+    made = parameters()
+    for parameter in made:
+        parameter.grad.fill(0)
+    kernel = made[0].value.astype(np.float64)
+    optimizer = SGD(0.5, weight_decay=0.1)
+    optimizer.exclude_from_weight_decay(var_names=["bias"])
+    decayed, kept = change(optimizer, made)
+    np.testing.assert_allclose(decayed, 0.05 * kernel, atol=1e-6)
+    assert not kept.any()
+    assert AdamW().weight_decay == 0.004
+
+
+def test_a_nonfinite_gradient_changes_nothing() -> None:
+    made = parameters()
+    made[1].grad[2, 1] = np.inf
+    optimizer = Adam()
+    before = [parameter.value.copy() for parameter in made]
+    with pytest.raises(FloatingPointError, match=r"the gradient of bias \(4, 3\) is not finite"):
+        optimizer.apply(made)
+    assert optimizer.iterations == 0
+    for parameter, value in zip(made, before, strict=True):
+        np.testing.assert_array_equal(parameter.value, value)
+
+
+def test_slots_start_as_keras_has_them() -> None:
+    (parameter,) = parameters(1)
+    assert [
+        len(o.slots(parameter)) for o in (SGD(), SGD(momentum=0.9), RMSprop(centered=True), Adam(amsgrad=True))
+    ] == [*(0, 1, 2, 3)]
+    assert (Adagrad().slots(parameter)[0] == np.float32(0.1)).all()
+
+
+def test_schedules_and_rates() -> None:
+    decay = schedules.ExponentialDecay(1.0, 2, 0.5)
+    optimizer = SGD(decay)
+    made = parameters()
+    rates = []
+    for _ in range(3):
+        rates.append(optimizer.learning_rate)
+        optimizer.apply(made)
+    assert rates == pytest.approx([1, 0.5**0.5, 0.5])
+    with pytest.raises(TypeError, match="learning_rate is a schedule and cannot be set"):
+        optimizer.learning_rate = 0.1
+    fixed = SGD(0.1)
+    fixed.learning_rate = 0.2
+    assert fixed.learning_rate == 0.2
+    steps = schedules.PiecewiseConstantDecay([2, 4], [1.0, 0.5, 0.1])
+    assert [steps(i) for i in range(6)] == [1, 1, 1, 0.5, 0.5, 0.1]
+    warm = schedules.CosineDecay(0.0, 10, alpha=0.1, warmup_target=1.0, warmup_steps=4)
+    assert [warm(i) for i in (0, 2, 4, 9, 14, 100)] == pytest.approx([0, 0.5, 1, 0.55, 0.1, 0.1])
+
+
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adagrad", "Adam", "AdamW"])
+def test_names_and_configurations(name: str) -> None:
+    optimizer = optimizers.get(name.lower())
+    assert type(optimizer).__name__ == name
+    again = optimizers.get(optimizers.serialize(optimizer))
+    assert again.get_config() == optimizer.get_config()
+    scheduled = type(optimizer)(schedules.CosineDecay(0.1, 5), global_clipnorm=2.0)
+    config = optimizers.serialize(scheduled)
+    assert optimizers.get(config).get_config() == config["config"]
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: SGD(clipnorm=1.0, clipvalue=1.0), ValueError, "only one of clipnorm, clipvalue and global_clipnorm"),
+        (lambda: Adam(global_clipnorm=-1), ValueError, "global_clipnorm must be positive, got -1"),
+        (lambda: SGD(momentum=2), ValueError, "momentum must be from 0 to 1, got 2"),
+        (lambda: SGD("fast"), ValueError, "learning_rate must be a finite number or a schedule, got 'fast'"),
+        (lambda: optimizers.get("lion"), ValueError, "unknown optimizer 'lion'; known are"),
+        (lambda: schedules.PiecewiseConstantDecay([1], [1.0]), ValueError, "values must be one more than boundaries"),
+        (lambda: schedules.CosineDecay(0.1, 0), ValueError, "decay_steps must be positive, got 0"),
+    ],
+)
+def test_bad_arguments_are_named(make: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        make()

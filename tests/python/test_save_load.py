@@ -1,0 +1,221 @@
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from recurlm import Input, Model, files, optimizers
+from recurlm.layers import GRU, LSTM, Dense, Dropout, Embedding, Masking, SimpleRNN
+from recurlm.optimizers import schedules
+from tests.python.models import ids, normal
+
+RNG = np.random.default_rng(29)
+V = 9
+
+
+def everything() -> Model:
+    tokens, features = Input((None,), name="tokens"), Input((None, 3), name="features")
+    table = Embedding(V, 4, mask_zero=True)
+    x = Dropout(0.3, noise_shape=(None, 1, None))(table(tokens))
+    x, h, c = LSTM(4, return_sequences=True, return_state=True, dropout=0.1)(x)
+    y, g = GRU(4, return_state=True, stateful=True, name="memory")(Masking()(features))
+    x = LSTM(4, return_sequences=True)(x, initial_state=[h, c])
+    shared = Dense(4, "tanh")
+    model = Model(
+        [tokens, features],
+        [Dense(V, "softmax", tied_to=table)(shared(x)), SimpleRNN(2)(shared(features_of(features))), shared(y), g],
+    )
+    model.compile(
+        optimizers.Adam(schedules.CosineDecay(0.01, 50)),
+        ["sparse_categorical_crossentropy", "mse", "mse", "mae"],
+        metrics=[["accuracy"], None, ["mse"], None],
+    )
+    return model
+
+
+def features_of(features: Any) -> Any:
+    return Dense(4)(features)
+
+
+def batch() -> tuple[list[np.ndarray], list[np.ndarray]]:
+    x = [ids(RNG, V, 5, 6), normal(RNG, 5, 4, 3)]
+    return x, [ids(RNG, V, 5, 6), normal(RNG, 5, 2), normal(RNG, 5, 4), normal(RNG, 5, 4)]
+
+
+def test_a_loaded_model_goes_on_with_the_same_bits(tmp_path: Path) -> None:
+    model, (x, y) = everything(), batch()
+    model.fit(x, y, verbose=0, epochs=2, batch_size=5)
+    model.save(tmp_path / "model")
+    loaded = Model.load(tmp_path / "model")
+    assert model.layers[0].name == loaded.layers[0].name
+    assert list(model.named_weights()) == list(loaded.named_weights())
+    for m in (model, loaded):
+        m.fit(x, y, verbose=0, epochs=4, initial_epoch=2, batch_size=5)
+    for a, b in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert loaded.optimizer.iterations == 4
+    assert sorted(p.name for p in (tmp_path / "model").iterdir()) == [
+        *("config.json", "model.safetensors", "training.safetensors")
+    ]
+
+
+def test_weights_travel_between_models_built_alike(tmp_path: Path) -> None:
+    first, second = everything(), everything()
+    first.save_weights(tmp_path / "w.safetensors")
+    second.load_weights(tmp_path / "w.safetensors")
+    x, _ = batch()
+    for a, b in zip(first.predict(x, verbose=0), second.predict(x, verbose=0), strict=True):
+        np.testing.assert_array_equal(a, b)
+    tokens = Input((None,))
+    other = Model(tokens, LSTM(3)(Embedding(V, 4)(tokens)))
+    before = other.get_weights()
+    with pytest.raises(ValueError, match=r"w\.safetensors is not of this model: it has 'dense\.bias'"):
+        other.load_weights(tmp_path / "w.safetensors")
+    np.testing.assert_array_equal(other.get_weights()[0], before[0])
+
+
+def saved(folder: Path) -> Path:
+    x = Input((3,))
+    model = Model(x, Dense(2, name="dense")(x))
+    model.save(folder)
+    return folder
+
+
+@pytest.mark.parametrize("size", [0, 7, 20, 100])
+def test_truncated_weights_are_one_clear_error(tmp_path: Path, size: int) -> None:
+    path = saved(tmp_path / "model") / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match=r"model\.safetensors is damaged: it is not a valid safetensors file"):
+        Model.load(tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (
+            lambda c: c["model"]["layers"][1]["config"].update(units=3),
+            "dense.bias must be float32|dense.kernel must be",
+        ),
+        (lambda c: c["model"]["layers"][1].update(class_name="os.system"), "unknown layer 'os.system'"),
+        (lambda c: c["model"]["nodes"][1].update(inputs=[[7, 0]]), "the architecture is damaged"),
+        (lambda c: c["model"].pop("nodes"), "the architecture is damaged: KeyError 'nodes'"),
+        (lambda c: c.pop("model"), "config.json is damaged"),
+        (lambda c: c.update(format_version=99), "has format_version 99; this version of recurlm reads up to 1"),
+        (lambda c: c.clear(), "is not the configuration of a saved model"),
+    ],
+)
+def test_edited_configurations_are_one_clear_error(tmp_path: Path, edit: Any, message: str) -> None:
+    path = saved(tmp_path / "model") / "config.json"
+    config = json.loads(path.read_text())
+    edit(config)
+    path.write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        Model.load(tmp_path / "model")
+    path.write_text(json.dumps(config)[:-9] if config else "{")
+    with pytest.raises(ValueError, match=r"config\.json is damaged: it is not valid JSON"):
+        Model.load(tmp_path / "model")
+
+
+def test_folders_that_are_no_model(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        Model.load(tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match=r"holds no saved model: it has no config\.json"):
+        Model.load(tmp_path)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotADirectoryError, match="is a file, expected the folder of a saved model"):
+        Model.load(tmp_path / "file")
+    with pytest.raises(FileExistsError, match="is a file; a folder cannot take its place"):
+        saved(tmp_path / "file")
+    (saved(tmp_path / "model") / "model.safetensors").unlink()
+    with pytest.raises(FileNotFoundError):
+        Model.load(tmp_path / "model")
+
+
+def test_what_cannot_be_saved_is_said(tmp_path: Path) -> None:
+    x = Input((3,))
+    model = Model(x, Dense(2, kernel_initializer=lambda shape: np.ones(shape))(x))
+    with pytest.raises(ValueError, match=r"only the initializers of recurlm\.initializers can be saved"):
+        model.save(tmp_path / "model")
+    assert not list(tmp_path.iterdir())
+    named = Model(x, Dense(2)(x))
+    named.compile("sgd", "mse", metrics=[lambda y_true, y_pred: 0])
+    with pytest.raises(ValueError, match="only with metrics given by name"):
+        named.save(tmp_path / "model")
+
+
+class Crash(Exception):
+    pass
+
+
+@pytest.mark.parametrize("rename", [0, 1, 2])
+def test_a_crash_at_any_rename_leaves_a_whole_model(
+    tmp_path: Path, rename: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the machine stopped there: nothing after the crash runs, not even the clean-up."""
+    folder = saved(tmp_path / "model")
+    old = Model.load(folder).get_weights()[0]
+    x = Input((3,))
+    new = Model(x, Dense(2, name="dense")(x))
+    real, calls = os.rename, 0
+
+    def crashing(a: Any, b: Any) -> None:
+        nonlocal calls
+        if calls >= rename:
+            raise Crash
+        calls += 1
+        real(a, b)
+
+    monkeypatch.setattr(files.os, "rename", crashing)
+    monkeypatch.setattr(files, "_remove", lambda folder: None)
+    if rename < 2:
+        with pytest.raises(Crash):
+            new.save(folder)
+    else:
+        new.save(folder)
+    monkeypatch.undo()
+    loaded = Model.load(folder).get_weights()[0]
+    np.testing.assert_array_equal(loaded, old if rename < 2 else new.get_weights()[0])
+    saved(folder)
+    assert [p.name for p in tmp_path.iterdir() if not p.name.endswith(".tmp")] == ["model"]
+
+
+def write_half(path: Path) -> None:
+    with files.atomic_file(path) as file:
+        file.write(b"half")
+        raise Crash
+
+
+def fill_half(path: Path) -> None:
+    with files.replace_folder(path) as folder:
+        (folder / "part").write_text("half")
+        raise Crash
+
+
+def test_atomic_files_are_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    files.atomic_write(path, b"old")
+    with pytest.raises(Crash):
+        write_half(path)
+    assert path.read_bytes() == b"old"
+    with pytest.raises(Crash):
+        fill_half(tmp_path / "folder")
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_disk_full_keeps_the_previous_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = saved(tmp_path / "model")
+    before = Model.load(folder).get_weights()[0]
+
+    def full(descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(files.os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device"):
+        saved(folder)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(Model.load(folder).get_weights()[0], before)
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+    shutil.rmtree(folder)
