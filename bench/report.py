@@ -60,8 +60,9 @@ def heading(facts: dict[str, Any]) -> str:
 
 
 def rows(results: Sequence[Measurement], peak: float) -> str:
-    """A line for each program of one configuration. Without rounds, only memory is told."""
-    return "\n".join(row(result, results[0], peak) for result in results)
+    """A line for each program of one configuration and one for the machine. Without rounds, only memory is told."""
+    limit = f"{results[0].config.name:<15} {'(peak)':<8} {'':>9} {'':>19} {'':>8} {peak:>9.0f}"
+    return "\n".join([*(row(result, results[0], peak) for result in results), limit])
 
 
 def row(result: Measurement, first: Measurement, peak: float) -> str:
