@@ -39,7 +39,9 @@ class Model(Network):
     ``sample_weight`` has one entry for each sample or position; where it is 0 is padding, which nothing looks at.
 
     ``predict``, ``evaluate`` and ``token_log_probs`` may run on one model from many threads at once; while it trains,
-    they raise RuntimeError in other threads. ``seed`` decides dropout and shuffling; by default it is the global seed.
+    they raise RuntimeError in other threads. Stateful layers carry one set of states, so that concurrent callers must
+    bring their own: ``states`` (not in Keras) is a dict, empty at first, in which they are carried in place of the
+    layers'. ``seed`` decides dropout and shuffling; by default it is the global seed.
     """
 
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, *, seed: int | None = None) -> None:
@@ -149,9 +151,10 @@ class Model(Network):
         elif validation_split:
             data, held_out = training.split_validation(data, validation_split)
         validation = None if held_out is None else training.Validation(held_out, validation_freq)
-        listed = _with_progress(callbacks, verbose)
         with self.usage.training():
-            return training.FitLoop(self, data, listed, range(initial_epoch, epochs), initial_step, validation).run()
+            epochs_left = range(initial_epoch, epochs)
+            listed = _with_progress(callbacks, verbose)
+            return training.FitLoop(self, data, listed, epochs_left, initial_step, validation).run()
 
     def _validation_data(self, given: Any, batch_size: int | None, steps: int | None) -> Batches:
         if isinstance(given, tuple):
@@ -191,11 +194,7 @@ class Model(Network):
         *,
         states: States | None = None,
     ) -> Any:
-        """The loss, or a list of it and the metrics, or a dict by name.
-
-        ``states`` (not in Keras) is a dict, empty at first, that carries the states of stateful layers in place of
-        the layers' own.
-        """
+        """The loss, or a list of it and the metrics, or a dict by name."""
         self.ensure_built(x)
         data = batches_of(self.names, x, y, sample_weight, batch_size=batch_size, steps=steps)
         listed = CallbackList(_with_progress(callbacks, verbose), self, {"steps": data.steps})

@@ -92,6 +92,13 @@ def test_masking_blanks_steps() -> None:
     np.testing.assert_array_equal(Masking(-1.0)(x), blanked)
 
 
+def test_calls_in_a_graph_take_neither_training_nor_masks() -> None:
+    with pytest.raises(ValueError, match="training and mask are for calls on arrays"):
+        Dropout(0.5)(Input((3,)), training=True)
+    with pytest.raises(TypeError, match="symbolic tensors and arrays cannot be mixed"):
+        layers.LSTM(2)(Input((None, 3)), initial_state=[np.zeros((1, 2)), np.zeros((1, 2))])
+
+
 def test_masked_positions_do_not_count_in_the_loss() -> None:
     sequence = Input((None, 3))
     model = Model(sequence, Dense(2)(Masking()(sequence)))

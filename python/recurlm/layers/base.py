@@ -104,6 +104,11 @@ class Layer:
         if any(symbolic):
             if not all(symbolic):
                 raise TypeError(f"{self.name}: symbolic tensors and arrays cannot be mixed in one call")
+            if training or mask is not None:
+                raise ValueError(
+                    f"{self.name}: training and mask are for calls on arrays; in a model the call on the model decides "
+                    "on training, and masks come from Embedding(mask_zero=True) and Masking"
+                )
             self.ensure_built([tensor.shape for tensor in inputs])
             outputs: list[Any] = list(Node(self, inputs).outputs)
         else:

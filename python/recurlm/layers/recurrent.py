@@ -26,6 +26,9 @@ class Recurrent(Layer):
     kind: ClassVar[str]
     gates: ClassVar[int]
     supported_activations: ClassVar[tuple[str, ...]] = ("tanh",)
+    reset_after: bool = True
+    kernel: Parameter
+    recurrent_kernel: Parameter
 
     def __init__(
         self,
@@ -59,15 +62,11 @@ class Recurrent(Layer):
         self.bias_initializer = initializers.get(bias_initializer)
         self.dropout = float(dropout)
         self.seed = None if seed is None else check_seed(seed)
-        self.return_sequences = return_sequences
-        self.return_state = return_state
+        self.return_sequences, self.return_state = return_sequences, return_state
         self.go_backwards = go_backwards
         self.stateful = stateful
         self.zero_output_for_mask = zero_output_for_mask
-        self.reset_after = True
         self.states: States = {}
-        self.kernel: Parameter
-        self.recurrent_kernel: Parameter
         self.bias: Parameter | None = None
 
     @property
