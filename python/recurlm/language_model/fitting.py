@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .. import checkpoint
 from ..callbacks import Callback
 from ..files import read_json, read_safetensors, write_json, write_safetensors
+from ..layers.recurrent import Recurrent
 from ..model import Model
 from ..model_io import ModelState
 from ..text.batching import Streams
@@ -111,6 +112,11 @@ class Run(Callback):
             self._network.reset_states()
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+        restarted = self._streams.restarted(self._position.window)
+        if restarted is not None:
+            for layer in self._recurrent:
+                for state in layer.states.get(layer.name, []):  # (B, units)
+                    state[restarted] = 0
         self._network.optimizer.learning_rate = self._schedule.learning_rate(self._position.steps, self._done())
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -151,6 +157,10 @@ class Run(Callback):
     @property
     def _network(self) -> Model:
         return self._lm.model
+
+    @property
+    def _recurrent(self) -> list[Recurrent]:
+        return [layer for layer in self._network.layers if isinstance(layer, Recurrent)]
 
     @property
     def _step_tokens(self) -> int:

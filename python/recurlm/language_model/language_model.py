@@ -165,7 +165,7 @@ class LanguageModel:
             raise ValueError(f"checkpoint_every must be at least 1, got {checkpoint_every}")
         folder = _checkpoint_folder(checkpoint_dir, resume)
         corpus, train, held_out = self._read(data, validation_data, validation_split, folder)
-        streams = Streams(train, self.tokenizer.bos_id, batch_size, window)
+        streams = Streams(train, self.tokenizer.bos_id, batch_size, window, restarts=not self.separate_texts)
         validation = None if held_out is None else evaluation_streams(held_out, self.tokenizer.bos_id, window)
         compile_model(self.model, options.make_optimizer())
         progress = Progress(verbose, sample_every, lambda: self._sample(sample_prompt))

@@ -13,13 +13,17 @@ import numpy as np
 from ..typing import Float, Ids
 from .corpus import StoredIds
 
+# A stream is read without a break for at least so many windows.
+_RESTART_WINDOWS = 32
+
 
 @dataclass(frozen=True)
 class Streams:
     """Inputs and targets from a corpus of N tokens: each target is a token, its input the token before.
 
-    Every stream opens with ``<bos>``. In training the tokens that do not fill a window of every stream are left out;
-    with ``whole`` every token is a target exactly once, and what pads the last windows has weight 0.
+    Every stream opens with ``<bos>``. Tokens that do not fill a window of every stream are left out; with ``whole``
+    every token is a target exactly once, and what pads the last windows has weight 0. With ``restarts`` streams take
+    turns to begin anew: where the corpus is one text, ``<bos>`` would else be met too rarely to be learned.
 
     Raises:
         ValueError: the corpus is shorter than one window of every stream (``whole``: it is empty).
@@ -30,6 +34,7 @@ class Streams:
     batch_size: int
     window: int
     whole: bool = False
+    restarts: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "window"):
@@ -52,6 +57,11 @@ class Streams:
         """Windows of every stream: the steps of an epoch."""
         return -(-self.length // self.window) if self.whole else self.length // self.window
 
+    def restarted(self, step: int) -> int | None:
+        """The stream that begins anew, with ``<bos>`` and from the zero state, at window ``step``."""
+        stream = step % max(self.batch_size, _RESTART_WINDOWS)
+        return stream if self.restarts and stream < self.batch_size else None
+
     def windows(self, start: int = 0) -> Iterator[tuple[Ids, Ids, Float | None]]:
         """Inputs, targets and weights of windows ``start`` to the last.
 
@@ -69,6 +79,8 @@ class Streams:
         inputs = self.ids[positions - 1].astype(np.int32)
         if step == 0:
             inputs[:, 0] = self.bos_id
+        elif (restarted := self.restarted(step)) is not None:
+            inputs[restarted, 0] = self.bos_id
         return inputs, targets, weights
 
 

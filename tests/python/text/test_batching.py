@@ -12,10 +12,10 @@ def corpus(tokens: int) -> np.ndarray:
     return np.arange(1, tokens + 1, dtype=np.uint16)
 
 
-@given(batch=st.integers(1, 5), window=st.integers(1, 6), extra=st.integers(0, 40))
-def test_streams_are_contiguous_windows(batch: int, window: int, extra: int) -> None:
+@given(batch=st.integers(1, 5), window=st.integers(1, 6), extra=st.integers(0, 40), restarts=st.booleans())
+def test_streams_are_contiguous_windows(batch: int, window: int, extra: int, restarts: bool) -> None:
     ids = corpus(batch * window + extra)
-    streams = Streams(ids, BOS, batch, window)
+    streams = Streams(ids, BOS, batch, window, restarts=restarts)
     windows = list(streams.windows())
     assert len(windows) == streams.steps == len(ids) // batch // window
     inputs = np.concatenate([x for x, _, _ in windows], axis=1)
@@ -24,7 +24,16 @@ def test_streams_are_contiguous_windows(batch: int, window: int, extra: int) -> 
     for b in range(batch):
         start = b * streams.length
         np.testing.assert_array_equal(targets[b], ids[start : start + targets.shape[1]])
-        np.testing.assert_array_equal(inputs[b], [BOS, *targets[b, :-1]])
+        expected = np.array([BOS, *targets[b, :-1]])
+        expected[[n * window for n in range(streams.steps) if streams.restarted(n) == b]] = BOS
+        np.testing.assert_array_equal(inputs[b], expected)
+
+
+@pytest.mark.parametrize(("batch", "most"), [(1, 4), (8, 28), (40, 100)])
+def test_streams_begin_anew_in_turn(batch: int, most: int) -> None:
+    restarts = [Streams(corpus(10_000), BOS, batch, 5, restarts=True).restarted(step) for step in range(100)]
+    assert set(restarts) - {None} == set(range(batch))
+    assert len([stream for stream in restarts if stream is not None]) == most
 
 
 @given(batch=st.integers(1, 5), window=st.integers(1, 6), tokens=st.integers(1, 60))
