@@ -48,7 +48,7 @@ RECURLM_INLINE void multiply(const Gemm& g, const float* a, const float* b, vec 
 }
 
 template <int M, int T>
-__attribute__((noinline)) void gemm_tile(const Gemm& g, index row, index panel, int first_column) {
+__attribute__((noinline)) void gemm_tile(const Gemm& g, const float* a, index row, index panel, int first_column) {
   TileColumns to[T];
   for (int t = 0; t < T; ++t) to[t] = tile_columns_at(g.columns + 2 * (panel + t), first_column);
   float* c = g.c + row * g.c_row;
@@ -63,14 +63,14 @@ __attribute__((noinline)) void gemm_tile(const Gemm& g, index row, index panel, 
         else
           acc[t][m][v] = set1(0.0f);
       }
-  multiply<M, T>(g, g.a + row * g.a_row, g.b + panel * g.b_panel + first_column, acc);
+  multiply<M, T>(g, a, g.b + panel * g.b_panel + first_column, acc);
   for (int t = 0; t < T; ++t)
     for (int m = 0; m < M; ++m)
       for (int v = 0; v < tile_vectors; ++v)
         store_n(c + m * g.c_row + to[t].offset[v], acc[t][m][v], to[t].width[v]);
 }
 
-using GemmTile = void (*)(const Gemm&, index row, index panel, int first_column);
+using GemmTile = void (*)(const Gemm&, const float* a, index row, index panel, int first_column);
 
 template <int T, int... M>
 struct Tiles {
@@ -87,22 +87,57 @@ constexpr int wide_panels = lanes == 16 ? 4 : 2;
 constexpr int wide_max_rows = 2;
 constexpr const GemmTile* wide = Tiles<wide_panels, 1, 2>::by_rows;
 
-void gemm_rows(const Gemm& g, index row, int rows) {
-  index panel = 0;
-  if (rows <= wide_max_rows)
-    for (; panel + wide_panels <= g.panels; panel += wide_panels)
-      for (int column = 0; column < panel_width; column += tile_columns) wide[rows](g, row, panel, column);
-  for (; panel < g.panels; ++panel)
-    for (int column = 0; column < panel_width; column += tile_columns) one_panel[rows](g, row, panel, column);
+// The rows of C cut into even tiles: 20 rows are 10 + 10, not 13 + 7. Where A's rows lie in panels, each of these is cut.
+struct RowTiles {
+  explicit RowTiles(const Gemm& g)
+      : g(g),
+        block(g.a_row_panel ? panel_width : g.rows),
+        tiles_per_block((block + gemm_max_rows - 1) / gemm_max_rows),
+        count(block ? (g.rows + block - 1) / block * tiles_per_block : 0) {}
+
+  index begin(index tile) const {
+    const index first = tile / tiles_per_block * block;
+    const index rows = g.rows - first < block ? g.rows - first : block;
+    return first + rows * (tile % tiles_per_block) / tiles_per_block;
+  }
+  index rows(index tile) const { return (tile + 1 < count ? begin(tile + 1) : g.rows) - begin(tile); }
+  const float* a(index tile) const {
+    const index row = begin(tile);
+    return g.a_row_panel ? g.a + row / panel_width * g.a_row_panel + row % panel_width * g.a_row : g.a + row * g.a_row;
+  }
+
+  const Gemm& g;
+  const index block, tiles_per_block, count;
+};
+
+// C is read where its sums go on and written in any case: asking for a tile's lines while the one before it is computed hides
+// their way from memory, a tenth of a product whose depth is some hundreds.
+RECURLM_INLINE void prefetch_tile(const Gemm& g, index row, index rows, index panel) {
+  for (index m = row; m < row + rows; ++m)
+    for (int half = 0; half < 2; ++half)
+      _mm_prefetch(reinterpret_cast<const char*>(g.c + m * g.c_row + g.columns[2 * panel + half].offset), _MM_HINT_T0);
+}
+
+void gemm_panel(const RowTiles& tiles, index panel) {
+  const Gemm& g = tiles.g;
+  for (index i = 0; i < tiles.count; ++i) {
+    const index row = tiles.begin(i), rows = tiles.rows(i);
+    if (i + 1 < tiles.count)
+      prefetch_tile(g, tiles.begin(i + 1), tiles.rows(i + 1), panel);
+    else if (panel + 1 < g.panels)
+      prefetch_tile(g, 0, tiles.rows(0), panel + 1);
+    for (int column = 0; column < panel_width && rows > 0; column += tile_columns)
+      one_panel[rows](g, tiles.a(i), row, panel, column);
+  }
 }
 
 void gemm(const Gemm& g) {
-  const index tiles = (g.rows + gemm_max_rows - 1) / gemm_max_rows;
-  for (index i = 0; i < tiles; ++i) {
-    // Even tiles: 20 rows are 10 + 10, not 13 + 7.
-    const index begin = g.rows * i / tiles, end = g.rows * (i + 1) / tiles;
-    gemm_rows(g, begin, static_cast<int>(end - begin));
-  }
+  index panel = 0;
+  if (g.rows > 0 && g.rows <= wide_max_rows)
+    for (; panel + wide_panels <= g.panels; panel += wide_panels)
+      for (int column = 0; column < panel_width; column += tile_columns) wide[g.rows](g, g.a, 0, panel, column);
+  const RowTiles tiles(g);
+  for (; panel < g.panels; ++panel) gemm_panel(tiles, panel);
 }
 
 }  // namespace

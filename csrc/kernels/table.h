@@ -20,12 +20,13 @@ enum class Init { zero, accumulate, bias };
 // C = init + A B over `rows` rows and `panels` panels.
 //
 // Every element is one chain of fused multiply-adds over ascending k, however the work is cut: C holds the running sums.
-// A(m, k) = a[m * a_row + (k % 32) * a_col + (k / 32) * a_panel], which covers row-major matrices (a_col 1, a_panel 32),
-// packed matrices (a_row 32, a_col 1) and their transposes (a_row 1, a_col 32; rows <= 32).
+// A(m, k) = a[m * a_row + (k % 32) * a_col + (k / 32) * a_panel], which covers row-major matrices (a_col 1, a_panel 32) and
+// packed ones (a_row 32, a_col 1). Of the transpose of a packed matrix (a_row 1, a_col 32) the rows lie in panels, so that m
+// there is m % 32 and m / 32 steps by a_row_panel, else 0.
 struct Gemm {
   index rows, depth, panels;
   const float* a;
-  index a_row, a_col, a_panel;
+  index a_row, a_col, a_panel, a_row_panel;
   const float* b;  // (panels, depth, 32)
   index b_panel;
   float* c;

@@ -8,16 +8,20 @@ namespace recurlm {
 namespace {
 
 // Blocks in which both operands stay in a core's second-level cache: a panel of B (128 KB at most) meets as many rows of A
-// as fit beside it. The sums pass through memory between blocks of k, so the chain of additions is the same without them.
+// (640 KB at most) as fit beside it. The sums pass through memory between blocks of k, so the chain of additions is the same
+// without them.
 constexpr index depth_block = 1024;
-constexpr index block_elements = 96 * depth_block;
+constexpr index block_elements = 160 * depth_block;
 
+// Rows of A to a block: even blocks, in whole granules.
 index row_block(const Operand& a, index granule) {
-  const index rows = std::max(block_elements / std::max(std::min(a.depth, depth_block), index{1}), granule);
-  return rows / granule * granule;
+  const index most = std::max(block_elements / std::max(std::min(a.depth, depth_block), index{1}), granule);
+  const index blocks = std::max(ceil_div(a.rows, most), index{1});
+  return std::max(ceil_div(ceil_div(a.rows, blocks), granule), index{1}) * granule;
 }
 
-void multiply_tiles(const Product& p, const Rectangle& at, index k, index depth) {
+// Depth [k, k + depth) of a rectangle.
+void multiply_block(const Product& p, const Rectangle& at, index k, index depth) {
   const Operand& a = p.a;
   kernels::Gemm g{};
   g.rows = at.rows;
@@ -27,6 +31,7 @@ void multiply_tiles(const Product& p, const Rectangle& at, index k, index depth)
   g.a_row = a.row;
   g.a_col = a.col;
   g.a_panel = a.panel;
+  g.a_row_panel = a.row_panel;
   g.b = p.b.at(at.panel, k);
   g.b_panel = p.b.stride;
   g.c = p.c.data + at.row * p.c.row;
@@ -35,13 +40,6 @@ void multiply_tiles(const Product& p, const Rectangle& at, index k, index depth)
   g.init = k == 0 ? p.init : Init::accumulate;
   g.bias = p.bias ? p.bias + at.panel * panel_width : nullptr;
   kernels::table().gemm(g);
-}
-
-// Depth [k, k + depth) of a rectangle; rows of a transposed operand lie in panels of 32.
-void multiply_block(const Product& p, const Rectangle& at, index k, index depth) {
-  const index step = p.a.row_panel ? panel_width : std::max(at.rows, index{1});
-  for (index row = at.row; row < at.row + at.rows; row += step)
-    multiply_tiles(p, {row, std::min(step, at.row + at.rows - row), at.panel, at.panels}, k, depth);
 }
 
 // At least one block, so that a product of depth 0 writes its initial values.

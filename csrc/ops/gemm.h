@@ -51,18 +51,18 @@ struct Rectangle {
 // One rectangle of a product, on the calling thread.
 void multiply_rectangle(const Product& product, const Rectangle& at);
 
-// Rectangles [row, row + rows) x [panel, panel + panels) of one thread's share of a grid, in panel-major order.
-// visit(panel, panels, row, rows) is called with one panel at a time unless all rows fit one granule.
+// One thread's share of a grid of (panels, granules of rows) in panel-major order, as at most three kinds of rectangle: the end
+// of a panel, whole panels, the beginning of one. visit(panel, panels, row, rows).
 template <typename Visit>
 void for_share(const Team& team, index panels, index rows, index granule, Visit&& visit) {
   const index tiles = ceil_div(rows, granule);
   const Range share = team.share(panels * tiles);
-  if (tiles == 1 && share.begin < share.end) return visit(share.begin, share.end - share.begin, index{0}, rows);
   for (index i = share.begin; i < share.end;) {
-    const index panel = i / tiles, tile = i % tiles, last = tiles < tile + share.end - i ? tiles : tile + share.end - i;
-    const index row = tile * granule, end = rows < last * granule ? rows : last * granule;
-    visit(panel, index{1}, row, end - row);
-    i += last - tile;
+    const index panel = i / tiles, tile = i % tiles, whole = tile == 0 ? (share.end - i) / tiles : 0;
+    const index end = tiles < tile + share.end - i ? tiles : tile + share.end - i;
+    const index row = tile * granule, last_row = rows < end * granule ? rows : end * granule;
+    visit(panel, whole > 0 ? whole : 1, row, last_row - row);
+    i += whole > 0 ? whole * tiles : end - tile;
   }
 }
 

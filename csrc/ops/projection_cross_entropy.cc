@@ -12,7 +12,11 @@ namespace {
 // Rows of logits that exist at a time: enough that reading and writing the weights' gradient once a chunk costs little beside
 // the products (each of its elements meets 256 rows), few enough that memory does not grow with the number of tokens.
 // Small vocabularies take more rows, since each chunk ends with a few barriers.
-index chunk_rows(index classes) { return std::max(index{256}, (index{1} << 18) / classes); }
+// Chunks are even, so that no short one is left for the end.
+index chunk_rows(index rows, index classes) {
+  const index most = std::max(index{256}, (index{1} << 18) / classes);
+  return std::max(ceil_div(rows, std::max(ceil_div(rows, most), index{1})), index{1});
+}
 
 kernels::SoftmaxCrossEntropy rows_of(const Panels& logits, index classes, index first, const std::int32_t* targets,
                                      const float* weights, const TokenScores& scores, bool gradient) {
@@ -47,7 +51,7 @@ void apply_softmax(const Team& team, kernels::SoftmaxCrossEntropy s, index rows)
 double projection_cross_entropy(ConstMatrixView x, const LinearWeights& projection, const std::int32_t* targets,
                                 const float* weights, const TokenScores& scores, MatrixView dx,
                                 const LinearGradients& gradients, Workspace& workspace) {
-  const index classes = projection.outputs(), chunk = std::min(chunk_rows(classes), std::max(x.rows, index{1}));
+  const index classes = projection.outputs(), chunk = chunk_rows(x.rows, classes);
   const bool backward = dx || gradients.kernel || gradients.bias;
   Workspace::Frame frame(workspace);
   PackedLinear linear(frame, projection);
