@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from recurlm.text import tokenizers
 from recurlm.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, WordTokenizer
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
+# Without "<": a text of nothing but special words has no words to learn.
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<"), max_size=60)
 
 
 def trained(kind: str, text: str) -> Tokenizer:
