@@ -77,7 +77,6 @@ class Run(Callback):
         self._interruption = Interruption()
         self._position = Position()
         self._best_weights: list[Float] | None = None
-        self._saved_step = -1
         self._started = 0.0
 
     def fit(self, validation: Streams | None, callbacks: list[Callback]) -> dict[str, list[float]]:
