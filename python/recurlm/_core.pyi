@@ -1,7 +1,7 @@
 """The C++ core.
 
-Arrays are C-contiguous, float32 unless an annotation says otherwise, and outputs are arguments that are written in place.
-An optional array that is ``None`` is not read or not computed. Sequences are time-major.
+Arrays are C-contiguous, float32 unless an annotation says otherwise, and outputs are arguments that are written in
+place. An optional array that is ``None`` is not read or not computed. Sequences are time-major.
 
 Letters: ``T`` time, ``B`` batch, ``R`` rows (often ``T * B``), ``D`` input width, ``H`` units, ``G`` gates of the cell,
 ``V`` vocabulary, ``N`` output width.
@@ -87,8 +87,9 @@ def dropout(
 ) -> None:
     """Inverted dropout; its own backward pass when applied to dy with the same arguments.
 
-    An element is dropped by a random number that is a function of (seed, stream, step, its position in ``noise_shape``);
-    ``noise_shape`` has x's rank, each entry x's extent or 1 (shared along that axis). x has rank 1 to 3; y may be x.
+    An element is dropped by a random number that is a function of (seed, stream, step, its position in
+    ``noise_shape``); ``noise_shape`` has x's rank, each entry x's extent or 1 (shared along that axis). x has rank 1
+    to 3; y may be x.
     """
 
 # Recurrent cells -----------------------------------------------------------------------------------------------------
@@ -127,9 +128,10 @@ def recurrent_forward(
 ) -> None:
     """Run the cell over x (T, B, D). h and, for an lstm, c are (T + 1, B, H) and hold every state.
 
-    Before the call h[0] (h[T] if ``reverse``) holds the initial state. Afterwards h[1:] (h[:T] if ``reverse``) are the outputs in
-    input order and h[T] (h[0] if ``reverse``) is the final state. Where mask (T, B) is False the state passes on unchanged.
-    ``reverse`` runs from the last step to the first. ``saved`` (1-D, ``cell.saved_size(T, B)``) is written.
+    Before the call h[0] (h[T] if ``reverse``) holds the initial state. Afterwards h[1:] (h[:T] if ``reverse``) are
+    the outputs in input order and h[T] (h[0] if ``reverse``) is the final state. Where mask (T, B) is False the state
+    passes on unchanged. ``reverse`` runs from the last step to the first. ``saved`` (1-D, ``cell.saved_size(T, B)``)
+    is written.
     """
 
 def recurrent_backward(
@@ -156,8 +158,9 @@ def recurrent_backward(
 ) -> None:
     """Gradients. dy (T, B, H) with respect to every output, in input order.
 
-    On entry dh (B, H) and dc (B, H) hold the gradient with respect to the final state (zeros where unused); on return, the gradient with
-    respect to the initial state. ``saved`` is overwritten, so that forward must run again before another backward.
+    On entry dh (B, H) and dc (B, H) hold the gradient with respect to the final state (zeros where unused); on
+    return, the gradient with respect to the initial state. ``saved`` is overwritten, so that forward must run again
+    before another backward.
     """
 
 # Losses --------------------------------------------------------------------------------------------------------------
@@ -181,11 +184,11 @@ def projection_cross_entropy(
 ) -> float:
     """Linear projection, log-softmax and cross-entropy over row chunks, so that no (R, V) array ever exists.
 
-    x (R, D), kernel (D, V) or (V, D) if ``transposed``, targets (R,), weights (R,) or None for ones.
-    Returns ``sum_r -weights[r] * log_probs[r]`` and writes per row the target's log-probability (natural), the number of
-    entries more probable than the target and the arg max. Equal entries stand in the order of their ids, so rank 0 is a
-    correct prediction. Gradients are of the returned
-    value. A row of weight 0 is padding: its target is not looked at, its log_prob is 0, its rank -1 and prediction -1.
+    x (R, D), kernel (D, V) or (V, D) if ``transposed``, targets (R,), weights (R,) or None for ones. Returns ``sum_r
+    -weights[r] * log_probs[r]`` and writes per row the target's log-probability (natural), the number of entries more
+    probable than the target and the arg max. Equal entries stand in the order of their ids, so rank 0 is a correct
+    prediction. Gradients are of the returned value. A row of weight 0 is padding: its target is not looked at, its
+    log_prob is 0, its rank -1 and prediction -1.
     """
 
 def loss_forward(name: str, y_true: Float, y_pred: Float, loss: Float) -> None:
@@ -211,9 +214,10 @@ def weighted_sum(values: Float, weights: Float | None) -> float:
 class UpdateRule:
     """One optimiser step's rule and hyperparameters; Keras's formulas.
 
-    ``kind`` and its slots (moments) per parameter, all float32 of the parameter's shape, zero at the start:
-    sgd: [] or, with momentum, [velocity]; rmsprop: [mean_square] + [momentum if momentum] + [mean_gradient if centered];
-    adagrad: [accumulator]; adam: [m, v] + [v_max if amsgrad]. weight_decay is decoupled (AdamW and all others, as in Keras).
+    ``kind`` and its slots (moments) per parameter, all float32 of the parameter's shape, zero at the start: sgd: []
+    or, with momentum, [velocity]; rmsprop: [mean_square] + [momentum if momentum] + [mean_gradient if centered];
+    adagrad: [accumulator]; adam: [m, v] + [v_max if amsgrad]. weight_decay is decoupled (AdamW and all others, as in
+    Keras).
     """
 
     def __init__(
@@ -248,8 +252,8 @@ def apply_update(
 ) -> None:
     """Update all parameters in one pass. ``step`` counts from 1.
 
-    ``scales`` (one for each parameter) multiply the gradients first (that is how norm clipping is applied), then ``clip_value`` clips.
-    Gradients are left as they are.
+    ``scales`` (one for each parameter) multiply the gradients first (that is how norm clipping is applied), then
+    ``clip_value`` clips. Gradients are left as they are.
     """
 
 # Inference -----------------------------------------------------------------------------------------------------------
@@ -295,7 +299,7 @@ class Decoder:
     def generate(
         self, state: DecodingState, count: int, sampling: Sampling, stop_ids: Ids | None = None
     ) -> tuple[Ids, Float]:
-        """Draw up to ``count`` more tokens a stream: ids and log-probabilities (of the unmodified model), (streams, count).
+        """Draw up to ``count`` more tokens a stream: ids and the unmodified model's log-probabilities, (streams, count).
 
         A stream that drew a stop id is finished: what follows that id is -1 (log-probability 0).
         The draw for token n of stream s is a function of (seed, s, n) and of the stream's own ids, whatever the pieces.
