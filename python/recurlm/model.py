@@ -144,19 +144,17 @@ class Model(Network):
             class_weight=class_weight,
             shuffle_seed=self.seed if shuffle else None,
         )
-        held_out = None
-        if validation_data is not None:
-            size = batch_size if validation_batch_size is None else validation_batch_size
-            held_out = self._validation_data(validation_data, size, validation_steps)
-        elif validation_split:
+        held_out = self._held_out(validation_data, validation_batch_size or batch_size, validation_steps)
+        if held_out is None and validation_split:
             data, held_out = training.split_validation(data, validation_split)
         validation = None if held_out is None else training.Validation(held_out, validation_freq)
         with self.usage.training():
-            epochs_left = range(initial_epoch, epochs)
-            listed = _with_progress(callbacks, verbose)
-            return training.FitLoop(self, data, listed, epochs_left, initial_step, validation).run()
+            loop = training.FitLoop(self, data, _with_progress(callbacks, verbose), epochs, validation)
+            return loop.run(initial_epoch, initial_step)
 
-    def _validation_data(self, given: Any, batch_size: int | None, steps: int | None) -> Batches:
+    def _held_out(self, given: Any, batch_size: int | None, steps: int | None) -> Batches | None:
+        if given is None:
+            return None
         if isinstance(given, tuple):
             if not 2 <= len(given) <= 3:
                 raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight), got {len(given)} items")

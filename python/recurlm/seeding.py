@@ -55,13 +55,18 @@ def global_seed() -> int:
 def next_generator(seed: int | None = None) -> np.random.Generator:
     """A generator of its own for one array: keyed by ``seed`` alone, or by the global seed and a running number."""
     if seed is not None:
-        return np.random.Generator(np.random.Philox(key=[check_seed(seed), 0]))
+        return _generator(check_seed(seed), 0)
     seeding = _current.get()
     seeding.draws += 1
-    return np.random.Generator(np.random.Philox(key=[seeding.seed, seeding.draws]))
+    return _generator(seeding.seed, seeding.draws)
 
 
 def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     """The order in which an epoch visits ``size`` samples."""
     # The high half of the key keeps these streams apart from those of the initializers.
-    return np.random.Generator(np.random.Philox(key=[seed, 2**63 + epoch])).permutation(size)
+    return _generator(seed, 2**63 + epoch).permutation(size)
+
+
+def _generator(seed: int, stream: int) -> np.random.Generator:
+    # As a plain list, a key beyond 2**63 would pass through float64 and lose its low bits.
+    return np.random.Generator(np.random.Philox(key=np.array([seed, stream], np.uint64)))

@@ -50,27 +50,25 @@ class FitLoop:
         model: Model,
         data: Batches,
         callbacks: list[Callback],
-        epochs: range,
-        initial_step: int,
+        epochs: int,
         validation: Validation | None,
     ) -> None:
         self.model = model
         self.data = data
         self.epochs = epochs
-        self.initial_step = initial_step
         self.validation = validation
         self.history = History()
-        params = {"epochs": epochs.stop, "steps": data.steps}
+        params = {"epochs": epochs, "steps": data.steps}
         self.callbacks = CallbackList([*callbacks, self.history], model, params)
         self.stops_on_nan = any(isinstance(callback, TerminateOnNaN) for callback in self.callbacks.callbacks)
 
-    def run(self) -> History:
-        """Train; the History is that of this call."""
+    def run(self, initial_epoch: int, initial_step: int) -> History:
+        """Train from there on; the History is that of this call."""
         self.model.stop_training = False
         logs: dict[str, float] = {}
         self.callbacks.on_train_begin()
-        for epoch in self.epochs:
-            logs = self._epoch(epoch, self.initial_step if epoch == self.epochs.start else 0)
+        for epoch in range(initial_epoch, self.epochs):
+            logs = self._epoch(epoch, initial_step if epoch == initial_epoch else 0)
             if self.model.stop_training:
                 break
         self.callbacks.on_train_end(logs)

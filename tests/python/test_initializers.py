@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recurlm import _core, initializers
-from recurlm.seeding import temporary_seed
+from recurlm.seeding import permutation, temporary_seed
 from recurlm.utils import set_random_seed
 
 SHAPE = (200, 300)
@@ -64,6 +64,13 @@ def test_configurations(name: str) -> None:
     made = initializers.get({"class_name": name, "config": {}})
     again = initializers.get(initializers.serialize(made))
     assert vars(again) == vars(made)
+
+
+def test_orders_of_epochs() -> None:
+    orders = [permutation(seed, epoch, 20).tolist() for seed, epoch in ((1, 0), (1, 1), (2, 0))]
+    assert all(sorted(order) == list(range(20)) for order in orders)
+    assert orders[0] != orders[1] != orders[2] != orders[0]
+    assert orders[0] == permutation(1, 0, 20).tolist()
 
 
 def test_seeds() -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from recurlm import Input, Model
 from recurlm.layers import GRU, LSTM, Dense, Embedding, SimpleRNN
+from recurlm.tape import Tape
 from tests.python.models import check_gradients, ids, normal
 from tests.reference import Array, gru, lstm, recurrent, rnn
 
@@ -88,6 +89,24 @@ def test_gradients_of_masked_stacks(cls: Any, options: dict[str, Any], backwards
     batch[0, 2:] = 0
     targets = [normal(RNG, 3, 2)] + [normal(RNG, 3, 4) for _ in states]
     check_gradients(model, batch, targets)
+
+
+def test_gradients_pass_input_dropout() -> None:
+    tokens = Input((None,))
+    model = Model(tokens, Dense(2)(LSTM(4, dropout=0.4)(Embedding(6, 8)(tokens))), seed=2)
+    model.compile("sgd", "mse")
+    check_gradients(model, ids(RNG, 6, 3, 5), normal(RNG, 3, 2))
+
+
+def test_no_gradient_comes_from_outputs_that_are_zero_for_a_mask() -> None:
+    layer = randomized(SimpleRNN(4, return_sequences=True, zero_output_for_mask=True), 3)
+    call = Tape().call(0)
+    mask = call.masks = [np.array([[True], [False], [True]])]
+    layer.forward(call, [normal(RNG, 3, 1, 3)])
+    call.wanted = [True]
+    dy = np.where(mask[0][..., None], 0, normal(RNG, 3, 1, 4)).astype(np.float32)
+    (dx,) = layer.backward(call, [dy])
+    assert not dx.any()
 
 
 def test_initial_state_takes_part_in_the_graph() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recurlm import Input, Model, Sequential, callbacks
+from recurlm import Input, Model, Sequential, callbacks, losses
 from recurlm.layers import GRU, LSTM, Dense, Dropout, Embedding
 from tests.python.models import check_gradients, gradients, ids, normal
 
@@ -37,6 +37,10 @@ def test_several_inputs_and_outputs_and_a_shared_layer() -> None:
     check_gradients(model, x, y)
     logs = model.evaluate(x, y, verbose=0, return_dict=True)
     assert list(logs) == ["loss", "value_loss", "kind_loss", "kind_accuracy"]
+    for name, output, target in zip(
+        ("mse", "sparse_categorical_crossentropy"), model.predict(x, verbose=0), y, strict=True
+    ):
+        assert losses.get(name)(target, output) == pytest.approx(logs["value_loss" if name == "mse" else "kind_loss"])
     assert logs["loss"] == pytest.approx(0.5 * logs["value_loss"] + 2 * logs["kind_loss"])
     by_name = model.predict({"features": x[1], "tokens": x[0]}, verbose=0)
     for a, b in zip(by_name, model.predict(x, verbose=0, batch_size=3), strict=True):

@@ -215,6 +215,23 @@ def test_validation_split_data_and_frequency() -> None:
         model.fit(x[:1], y[:1], validation_split=0.5, verbose=0)
 
 
+def test_figures_do_not_depend_on_the_batch_size() -> None:
+    x, y = sequences()
+    model = language_model()
+    assert model.evaluate(x, y, batch_size=8, verbose=0) == pytest.approx(model.evaluate(x, y, batch_size=N, verbose=0))
+
+
+def test_validation_starts_stateful_layers_from_zero_and_leaves_their_states() -> None:
+    tokens = Input((None,))
+    memory = GRU(4, stateful=True, return_sequences=True)
+    model = Model(tokens, Dense(V, "softmax")(memory(Embedding(V, 3)(tokens))))
+    model.compile(optimizers.SGD(0.0), "sparse_categorical_crossentropy")
+    x, y = sequences()
+    history = model.fit(x, y, batch_size=N, epochs=2, shuffle=False, verbose=0, validation_data=(x[:5], y[:5])).history
+    assert history["val_loss"][0] == history["val_loss"][1] == model.evaluate(x[:5], y[:5], verbose=0, states={})
+    assert memory.states[memory.name][0].shape == (N, 4)
+
+
 def test_sample_weights_masks_and_class_weights() -> None:
     x, y = sequences()
     model = language_model()
