@@ -86,7 +86,7 @@ class Head:
         call = tape.call(self.node_index)
         source = self.node.inputs[0]
         x = values[source]
-        shape = (*(x.shape[:-1] if x.ndim == 2 else (x.shape[1], x.shape[0])), self.projection.units)
+        shape = (*x.shape[:-1][::-1], self.projection.units)  # (T, B) inside is (B, T) outside; (B,) stays
         positions = self._positions(masks[source], target, shape)
         ids = self._ids(target, shape, positions)
         call.wanted = [wanted is not None and wanted[source]]
@@ -102,7 +102,7 @@ class Head:
         self, call: Call, y_pred: Array, mask: Mask | None, target: Target, gradient: bool
     ) -> tuple[float, list[Seed]]:
         """From the output as it is."""
-        shape = (*(y_pred.shape[:-1] if y_pred.ndim == 2 else (y_pred.shape[1], y_pred.shape[0])), y_pred.shape[-1])
+        shape = (*y_pred.shape[:-1][::-1], y_pred.shape[-1])
         positions = self._positions(mask, target, shape)
         targets = self.loss.targets(self._visible(target, positions), shape, self._label)
         rows = y_pred.reshape(-1, shape[-1])

@@ -58,13 +58,14 @@ def test_the_functional_example_learns_real_text() -> None:
     assert model.compiled.heads[0].projection is not None
 
 
-@pytest.mark.parametrize("labels", ["ids", "one-hot", "soft"])
+@pytest.mark.parametrize("labels", ["ids", "one-hot", "smoothed", "soft"])
 @pytest.mark.parametrize("top", ["softmax", "linear"])
 def test_the_fused_loss_equals_the_plain_one(labels: str, top: str) -> None:
     x, y = sequences()
     name = "sparse_categorical_crossentropy" if labels == "ids" else "categorical_crossentropy"
     loss = losses.get(name)
     loss.from_logits = top == "linear"
+    loss.label_smoothing = 0.1 if labels == "smoothed" else 0.0
     target: np.ndarray = y
     if labels != "ids":
         target = utils.to_categorical(y, V)

@@ -62,6 +62,18 @@ def test_a_loaded_model_goes_on_with_the_same_bits(tmp_path: Path) -> None:
     ]
 
 
+def test_a_layer_may_be_tied_to_one_that_comes_after_it(tmp_path: Path) -> None:
+    features, tokens = Input((4,)), Input(())
+    table = Embedding(V, 4)
+    deep = Dense(2)(Dense(3)(Dense(V, "tanh", tied_to=table)(features)))
+    model = Model([features, tokens], [deep, table(tokens)])
+    assert model.layers.index(table) > model.layers.index(deep.node.inputs[0].node.inputs[0].node.layer)
+    model.save(tmp_path / "model")
+    x = [normal(RNG, 3, 4), ids(RNG, V, 3)]
+    for a, b in zip(model.predict(x, verbose=0), Model.load(tmp_path / "model").predict(x, verbose=0), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_weights_travel_between_models_built_alike(tmp_path: Path) -> None:
     first, second = everything(), everything()
     first.save_weights(tmp_path / "w.safetensors")
