@@ -42,6 +42,11 @@ class _Positions(NamedTuple):
     used: Float  # sample weight times mask
     loss: Float  # the factor of each row's loss in the total: used * loss_weight / divisor
 
+    @property
+    def unused(self) -> Mask:
+        """Which positions are padding, batch-first."""
+        return np.equal(self.used, 0).reshape(self.shape[::-1]).T
+
 
 class Head:
     """Loss and metrics of one output."""
@@ -124,7 +129,7 @@ class Head:
         rows = logits.reshape(-1, shape[-1])
         loss = call.buffer("loss", (len(rows),))
         dlogits = call.gradient(logits.shape) if gradient else None
-        targets = self.loss.targets(target.y_true, shape, self._label)
+        targets = self.loss.targets(self._visible(target, positions), shape, self._label)
         flat = None if dlogits is None else dlogits.reshape(rows.shape)
         _core.softmax_cross_entropy(rows, targets, positions.loss, loss, flat)
         total = _core.weighted_sum(loss, positions.loss)
@@ -145,7 +150,8 @@ class Head:
         if self.loss.label_smoothing or y_true.shape != shape:
             return None
         ones = y_true == 1
-        if np.count_nonzero(y_true) != np.count_nonzero(ones) or not (np.count_nonzero(ones, axis=-1) == 1).all():
+        counts = np.count_nonzero(ones, axis=-1)
+        if np.count_nonzero(y_true) != counts.sum() or not ((counts == 1) | positions.unused).all():
             return None
         return np.ascontiguousarray(np.argmax(ones, axis=-1).T, np.int32).reshape(-1)
 
@@ -169,12 +175,12 @@ class Head:
         return _Positions(shape[:-1], used, used * np.float32(self.loss_weight / divisor if divisor else 0.0))
 
     def _visible(self, target: Target, positions: _Positions) -> Array:
-        """Labels, with 0 for ids at positions of weight 0: they are padding and may be anything."""
+        """Labels, with 0 at positions of weight 0: they are padding and may be anything."""
         y_true = target.y_true
-        if not self.loss.sparse or y_true.shape not in (positions.shape, (*positions.shape, 1)):
+        unused = positions.unused
+        if y_true.shape[: unused.ndim] != unused.shape or not unused.any():
             return y_true
-        unused = (positions.used == 0).reshape(positions.shape[::-1]).T
-        return np.where(unused.reshape(y_true.shape), 0, y_true) if unused.any() else y_true
+        return np.where(unused.reshape(unused.shape + (1,) * (y_true.ndim - unused.ndim)), 0, y_true)
 
     def _unweighted(self, total: float) -> float:
         return total / self.loss_weight if self.loss_weight else 0.0

@@ -262,6 +262,22 @@ def test_positions_of_weight_zero_are_not_looked_at() -> None:
     np.testing.assert_array_equal(model.token_log_probs(x, padded, weight)[:, 3:], 0)
 
 
+@pytest.mark.parametrize("fill", [0.0, np.nan])
+def test_labels_of_any_kind_are_not_looked_at_where_the_weight_is_zero(fill: float) -> None:
+    x, y = sequences()
+    weight = np.ones((N, T), np.float32)
+    weight[:, 3:] = 0
+    expected = language_model().evaluate(x, y, sample_weight=weight, verbose=0)
+    for loss, share in (("categorical_crossentropy", 1.0), ("categorical_crossentropy", 0.5), ("mse", 1.0)):
+        labels = utils.to_categorical(y, V) * np.float32(share)
+        model = language_model(loss=loss)
+        clean = model.evaluate(x, labels, sample_weight=weight, verbose=0)
+        labels[:, 3:] = fill
+        assert model.evaluate(x, labels, sample_weight=weight, verbose=0) == clean
+        if loss != "mse" and share == 1:
+            assert clean == expected
+
+
 def test_token_log_probs_are_those_of_the_outputs() -> None:
     x, y = sequences()
     model = language_model()
