@@ -45,7 +45,8 @@ class _Positions(NamedTuple):
     @property
     def unused(self) -> Mask:
         """Which positions are padding, batch-first."""
-        return np.equal(self.used, 0).reshape(self.shape[::-1]).T
+        unused: Mask = np.equal(self.used, 0).reshape(self.shape[::-1]).T
+        return unused
 
 
 class Head:
