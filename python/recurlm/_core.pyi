@@ -299,7 +299,7 @@ class Decoder:
     def generate(
         self, state: DecodingState, count: int, sampling: Sampling, stop_ids: Ids | None = None
     ) -> tuple[Ids, Float]:
-        """Draw up to ``count`` more tokens a stream: ids and the unmodified model's log-probabilities, (streams, count).
+        """Draw up to ``count`` tokens a stream: ids and the unmodified model's log-probabilities, (streams, count).
 
         A stream that drew a stop id is finished: what follows that id is -1 (log-probability 0).
         The draw for token n of stream s is a function of (seed, s, n) and of the stream's own ids, whatever the pieces.
