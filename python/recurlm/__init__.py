@@ -4,16 +4,16 @@
 >>> lm = rl.LanguageModel(cell="lstm", units=64, layers=1, tokenizer="char")
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import callbacks, initializers, layers, losses, metrics, optimizers, utils
-from ._core import get_num_threads, set_num_threads
-from .layers import Input
-from .model import Model
-from .sequential import Sequential
-
 if TYPE_CHECKING:
+    from . import callbacks, initializers, layers, losses, metrics, optimizers, utils
+    from ._core import get_num_threads, set_num_threads
     from .language_model import LanguageModel
+    from .layers import Input
+    from .model import Model
+    from .sequential import Sequential
 
 __version__ = "0.1.0"
 
@@ -33,11 +33,23 @@ __all__ = [
     "utils",
 ]
 
+_MODULE_OF = {
+    "Input": "layers",
+    "LanguageModel": "language_model",
+    "Model": "model",
+    "Sequential": "sequential",
+    "get_num_threads": "_core",
+    "set_num_threads": "_core",
+}
+
 
 def __getattr__(name: str) -> Any:
-    # Text, files and progress bars cost time to import, which those who use layers only need not pay.
-    if name == "LanguageModel":
-        from .language_model import LanguageModel
+    # Loaded when first used: a program pays for what it uses, and the command can report a core that does not load.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = import_module(f".{_MODULE_OF.get(name, name)}", __name__)
+    return getattr(module, name) if name in _MODULE_OF else module
 
-        return LanguageModel
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

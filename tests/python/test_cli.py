@@ -195,3 +195,14 @@ def test_errors_go_to_stderr_as_one_sentence(tmp_path: Path) -> None:
     assert (process.returncode, out) == (1, "")
     assert err.startswith("recurlm: error: ")
     assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("variable", ["RECURLM_ISA", "RECURLM_NUM_THREADS"])
+def test_a_core_that_refuses_to_load_is_one_sentence_too(variable: str) -> None:
+    command = [sys.executable, "-m", "recurlm", "info"]
+    done = subprocess.run(command, env=os.environ | {variable: "nonsense"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("recurlm: error: ")
+    assert done.stderr.count("\n") == 1
+    assert "'nonsense'" in done.stderr

@@ -6,19 +6,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from . import demo, evaluate, generate, info, score, train
-
-VERBS = (train, evaluate, generate, score, info, demo)
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0 success, 1 error, 2 wrong usage (raised by argparse), 130 Ctrl-C."""
-    parser = argparse.ArgumentParser(prog="recurlm", description="Train and use recurrent language models on CPUs.")
-    verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for verb in VERBS:
-        verb.add_parser(verbs)
-    arguments = parser.parse_args(argv)
     try:
+        arguments = _parser().parse_args(argv)
         arguments.run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
@@ -31,6 +23,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"recurlm: error: {_sentence(error)}", file=sys.stderr)
         return 1
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    # Imported here, because the core refuses to load where the environment asks for what this machine lacks.
+    from . import demo, evaluate, generate, info, score, train
+
+    parser = argparse.ArgumentParser(prog="recurlm", description="Train and use recurrent language models on CPUs.")
+    verbs = parser.add_subparsers(metavar="VERB", required=True)
+    for verb in (train, evaluate, generate, score, info, demo):
+        verb.add_parser(verbs)
+    return parser
 
 
 def _sentence(error: BaseException) -> str:
