@@ -58,6 +58,7 @@ py::array checked_array(py::handle object, const char* name, const Shape& shape,
   if (!matches(shape_of(array), shape))
     throw py::value_error(argument + " must have shape " + text(shape) + ", not " + text(shape_of(array)));
   if (!(array.flags() & py::array::c_style)) throw py::type_error(argument + " must be C-contiguous");
+  if (!(array.flags() & py::detail::npy_api::NPY_ARRAY_ALIGNED_)) throw py::type_error(argument + " must be aligned");
   if (access == Access::write && !array.writeable()) throw py::value_error(argument + " must be writeable");
   return array;
 }
@@ -80,13 +81,30 @@ MatrixView write_optional_matrix(py::handle object, const char* name, index rows
   return object.is_none() ? MatrixView{} : write_matrix(object, name, rows, cols);
 }
 
-void check_ids(const std::int32_t* ids, const Shape& shape, index limit, const char* name, const float* weights) {
-  index count = 1;
-  for (index extent : shape) count *= extent;
-  for (index i = 0; i < count; ++i)
-    if ((ids[i] < 0 || ids[i] >= limit) && !(weights && weights[i] == 0.0f))
-      throw py::index_error(std::string(name) + "[" + position(shape, i) + "] is " + std::to_string(ids[i]) +
-                            "; ids must be from 0 to " + std::to_string(limit - 1));
+py::array read_any_shape(py::handle object, const char* name) {
+  const bool array = py::isinstance<py::array>(object);
+  return checked_array<float>(object, name, array ? shape_of(py::reinterpret_borrow<py::array>(object)) : Shape{},
+                              Access::read);
+}
+
+const std::int32_t* read_ids(py::handle object, const char* name, const Shape& shape, index limit,
+                             const float* weights) {
+  thread_local std::vector<std::int32_t> ids;
+  const py::array array = checked_array<std::int32_t>(object, name, shape, Access::read);
+  const auto* data = static_cast<const std::int32_t*>(array.data());
+  ids.assign(data, data + array.size());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] >= 0 && ids[i] < limit) continue;
+    if (!weights || weights[i] != 0.0f)
+      throw py::index_error(std::string(name) + "[" + position(shape_of(array), static_cast<index>(i)) + "] is " +
+                            std::to_string(ids[i]) + "; ids must be from 0 to " + std::to_string(limit - 1));
+    ids[i] = 0;
+  }
+  return ids.data();
+}
+
+void require(bool ok, const std::string& what, double value) {
+  if (!ok) throw py::value_error(what + ", not " + py::str(py::float_(value)).cast<std::string>());
 }
 
 }  // namespace recurlm::bindings

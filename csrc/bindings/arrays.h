@@ -5,7 +5,7 @@
 #include <pybind11/pybind11.h>
 
 #include <cstdint>
-#include <optional>
+#include <string>
 #include <vector>
 
 #include "base/views.h"
@@ -48,7 +48,16 @@ MatrixView write_optional_matrix(py::handle object, const char* name, index rows
 
 Shape shape_of(const py::array& array);
 
-// Throws IndexError with the position of the first id outside [0, limit); rows of weight 0 are not looked at.
-void check_ids(const std::int32_t* ids, const Shape& shape, index limit, const char* name, const float* weights = nullptr);
+// A float32 array of whatever shape.
+py::array read_any_shape(py::handle object, const char* name);
+
+// Ids of this shape, copied and then checked, so that another thread that writes to the array meanwhile cannot undo the check.
+// Throws IndexError with the position of the first one outside [0, limit). Where weights are given, an id of weight 0 may be
+// anything and becomes 0. The copy lasts until this thread's next call.
+const std::int32_t* read_ids(py::handle object, const char* name, const Shape& shape, index limit,
+                             const float* weights = nullptr);
+
+// Throws ValueError("<what>, not <value>") unless ok.
+void require(bool ok, const std::string& what, double value);
 
 }  // namespace recurlm::bindings

@@ -1,43 +1,22 @@
 #include <algorithm>
-#include <atomic>
 #include <memory>
-#include <stdexcept>
 #include <string>
 
 #include "bindings/arrays.h"
 #include "bindings/bind.h"
 #include "bindings/cell.h"
+#include "bindings/exclusive.h"
 #include "infer/decoder.h"
 
 namespace recurlm::bindings {
 
 namespace {
 
-// A state is advanced by one call at a time.
-struct PyDecodingState {
-  explicit PyDecodingState(std::unique_ptr<DecodingState> state) : state(std::move(state)) {}
-
-  std::unique_ptr<DecodingState> state;
-  std::atomic<bool> busy{false};
-};
-
-class StateUse {
- public:
-  explicit StateUse(PyDecodingState& owner) : owner_(owner) {
-    if (owner.busy.exchange(true)) throw std::runtime_error("this decoding state is in use by another call");
-  }
-  ~StateUse() { owner_.busy = false; }
-  StateUse(const StateUse&) = delete;
-  StateUse& operator=(const StateUse&) = delete;
-
- private:
-  PyDecodingState& owner_;
+struct PyDecodingState : Exclusive<DecodingState> {
+  explicit PyDecodingState(DecodingState state) : Exclusive("this decoding state", std::move(state)) {}
 };
 
 Sampling make_sampling(double temperature, index top_k, double top_p, double min_p, double repetition_penalty) {
-  const auto require = [](bool ok, const char* what, double value) {
-    if (!ok) throw py::value_error(std::string(what) + ", not " + py::str(py::float_(value)).cast<std::string>());
-  };
   require(temperature >= 0 && temperature < 1e6, "temperature must be at least 0", temperature);
   require(top_k >= 0, "top_k must be at least 0", static_cast<double>(top_k));
   require(top_p > 0 && top_p <= 1, "top_p must be above 0 and at most 1", top_p);
@@ -51,8 +30,10 @@ std::unique_ptr<Decoder> make_decoder(py::handle embedding, const py::sequence& 
   const ConstMatrixView table = read_matrix(embedding, "embedding");
   std::vector<DecoderLayer> layers;
   index width = table.cols;
-  for (const py::handle item : cells) {
-    const auto parts = py::cast<py::tuple>(item);
+  std::vector<py::tuple> items;  // held for as long as their memory is used
+  for (std::size_t i = 0; i < cells.size(); ++i) {
+    items.push_back(py::cast<py::tuple>(cells[i]));
+    const py::tuple& parts = items.back();
     if (parts.size() != 4)
       throw py::value_error("each of cells must be (Cell, kernel, recurrent_kernel, bias)");
     const auto spec = parts[0].cast<CellSpec>();
@@ -71,12 +52,11 @@ std::unique_ptr<Decoder> make_decoder(py::handle embedding, const py::sequence& 
   return std::make_unique<Decoder>(table, layers, projection);
 }
 
-std::vector<std::int32_t> read_ids(py::handle object, const std::string& name, index limit) {
+std::vector<std::int32_t> id_vector(py::handle object, const std::string& name, index limit) {
   if (object.is_none()) return {};
-  const py::array array = checked_array<std::int32_t>(object, name.c_str(), {any_extent}, Access::read);
-  const auto* ids = static_cast<const std::int32_t*>(array.data());
-  check_ids(ids, {array.shape(0)}, limit, name.c_str());
-  return {ids, ids + array.shape(0)};
+  const index count = checked_array<std::int32_t>(object, name.c_str(), {any_extent}, Access::read).shape(0);
+  const std::int32_t* ids = read_ids(object, name.c_str(), {count}, limit);
+  return {ids, ids + count};
 }
 
 std::unique_ptr<PyDecodingState> begin(const Decoder& decoder, const py::sequence& prompts, std::uint64_t seed,
@@ -84,41 +64,46 @@ std::unique_ptr<PyDecodingState> begin(const Decoder& decoder, const py::sequenc
   std::vector<std::vector<std::int32_t>> ids;
   for (std::size_t s = 0; s < prompts.size(); ++s) {
     const py::object prompt = prompts[s];
-    ids.push_back(read_ids(prompt, "prompts[" + std::to_string(s) + "]", decoder.vocabulary_size()));
+    ids.push_back(id_vector(prompt, "prompts[" + std::to_string(s) + "]", decoder.vocabulary_size()));
     if (ids.back().empty()) throw py::value_error("prompts[" + std::to_string(s) + "] must have at least one id");
   }
-  const auto banned_ids = read_ids(banned, "banned", decoder.classes());
+  const auto banned_ids = id_vector(banned, "banned", decoder.classes());
   std::vector<bool> allowed(static_cast<std::size_t>(decoder.classes()), true);
   for (std::int32_t id : banned_ids) allowed[static_cast<std::size_t>(id)] = false;
   if (std::find(allowed.begin(), allowed.end(), true) == allowed.end())
     throw py::value_error("banned must leave at least one id to draw");
   py::gil_scoped_release release;
-  return std::make_unique<PyDecodingState>(
-      std::make_unique<DecodingState>(decoder.begin(ids, seed, banned_ids)));
+  return std::make_unique<PyDecodingState>(decoder.begin(ids, seed, banned_ids));
 }
 
 py::tuple generate(const Decoder& decoder, PyDecodingState& state, index count, const Sampling& sampling,
                    py::handle stop_ids) {
   if (count < 0) throw py::value_error("count must be at least 0, not " + std::to_string(count));
-  const auto stops = read_ids(stop_ids, "stop_ids", decoder.classes());
-  if (!decoder.owns(*state.state)) throw py::value_error("state was begun by another decoder");
-  const StateUse use(state);
-  const index streams = state.state->streams();
+  const auto stops = id_vector(stop_ids, "stop_ids", decoder.classes());
+  const PyDecodingState::Use use(state);
+  if (!decoder.owns(*use)) throw py::value_error("state was begun by another decoder");
+  const index streams = use->streams();
   py::array_t<std::int32_t> ids({streams, count});
   py::array_t<float> log_probs({streams, count});
   std::int32_t* id_out = ids.mutable_data();
   float* log_prob_out = log_probs.mutable_data();
   {
     py::gil_scoped_release release;
-    decoder.generate(*state.state, count, sampling, stops, id_out, log_prob_out);
+    decoder.generate(*use, count, sampling, stops, id_out, log_prob_out);
   }
   return py::make_tuple(ids, log_probs);
 }
 
-py::array_t<bool> finished(const PyDecodingState& state) {
-  py::array_t<bool> result(state.state->streams());
-  for (index s = 0; s < state.state->streams(); ++s) result.mutable_at(s) = state.state->finished(s);
+py::array_t<bool> finished(PyDecodingState& state) {
+  const PyDecodingState::Use use(state);
+  py::array_t<bool> result(use->streams());
+  for (index s = 0; s < use->streams(); ++s) result.mutable_at(s) = use->finished(s);
   return result;
+}
+
+std::unique_ptr<PyDecodingState> copy(PyDecodingState& state) {
+  const PyDecodingState::Use use(state);
+  return std::make_unique<PyDecodingState>(DecodingState(*use));
 }
 
 }  // namespace
@@ -129,12 +114,9 @@ void bind_infer(py::module_& module) {
       .def(py::init(&make_sampling), py::kw_only(), arg("temperature") = 1.0, arg("top_k") = 0, arg("top_p") = 1.0,
            arg("min_p") = 0.0, arg("repetition_penalty") = 1.0);
   py::class_<PyDecodingState>(module, "DecodingState")
-      .def_property_readonly("streams", [](const PyDecodingState& state) { return state.state->streams(); })
+      .def_property_readonly("streams", [](const PyDecodingState& state) { return state.peek().streams(); })
       .def_property_readonly("finished", &finished)
-      .def("copy", [](PyDecodingState& state) {
-        const StateUse use(state);
-        return std::make_unique<PyDecodingState>(std::make_unique<DecodingState>(*state.state));
-      });
+      .def("copy", &copy);
   py::class_<Decoder>(module, "Decoder")
       .def(py::init(&make_decoder), arg("embedding"), arg("cells"), arg("kernel"), arg("bias"), py::kw_only(),
            arg("transposed") = false)

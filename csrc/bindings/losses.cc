@@ -22,12 +22,6 @@ LossKind parse_loss(const std::string& name) {
                         "categorical_crossentropy, not '" + name + "'");
 }
 
-const std::int32_t* read_targets(py::handle targets, index rows, index classes, const float* weights) {
-  const auto* ids = read<std::int32_t>(targets, "targets", {rows});
-  check_ids(ids, {rows}, classes, "targets", weights);
-  return ids;
-}
-
 double py_projection_cross_entropy(py::handle x, py::handle kernel, py::handle bias, py::handle targets,
                                    py::handle weights, py::handle log_probs, py::handle ranks, py::handle predictions,
                                    py::handle dx, py::handle dkernel, py::handle dbias, PyWorkspace& workspace,
@@ -41,7 +35,7 @@ double py_projection_cross_entropy(py::handle x, py::handle kernel, py::handle b
                            write<std::int32_t>(predictions, "predictions", {input.rows})};
   const MatrixView input_gradient = write_optional_matrix(dx, "dx", input.rows, input.cols);
   const LinearGradients gradients = write_linear(dkernel, dbias, projection, accumulate);
-  const std::int32_t* ids = read_targets(targets, input.rows, projection.outputs(), row_weights);
+  const std::int32_t* ids = read_ids(targets, "targets", {input.rows}, projection.outputs(), row_weights);
   const PyWorkspace::Use use(workspace);
   py::gil_scoped_release release;
   return projection_cross_entropy(input, projection, ids, row_weights, scores, input_gradient, gradients, *use);
@@ -70,7 +64,7 @@ void py_loss_backward(const std::string& name, py::handle y_true, py::handle y_p
 void py_sparse_forward(py::handle targets, py::handle y_pred, py::handle loss) {
   const ConstMatrixView prediction = read_matrix(y_pred, "y_pred");
   float* losses = write<float>(loss, "loss", {prediction.rows});
-  const std::int32_t* ids = read_targets(targets, prediction.rows, prediction.cols, nullptr);
+  const std::int32_t* ids = read_ids(targets, "targets", {prediction.rows}, prediction.cols);
   py::gil_scoped_release release;
   sparse_categorical_crossentropy_forward(ids, prediction, losses);
 }
@@ -79,7 +73,7 @@ void py_sparse_backward(py::handle targets, py::handle y_pred, py::handle weight
   const ConstMatrixView prediction = read_matrix(y_pred, "y_pred");
   const float* row_weights = read<float>(weights, "weights", {prediction.rows});
   const MatrixView gradient = write_matrix(dy, "dy", prediction.rows, prediction.cols);
-  const std::int32_t* ids = read_targets(targets, prediction.rows, prediction.cols, nullptr);
+  const std::int32_t* ids = read_ids(targets, "targets", {prediction.rows}, prediction.cols);
   py::gil_scoped_release release;
   sparse_categorical_crossentropy_backward(ids, prediction, row_weights, gradient);
 }

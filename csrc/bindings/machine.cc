@@ -1,6 +1,9 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <string>
+
+#include "bindings/arrays.h"
 #include "bindings/bind.h"
 #include "bindings/workspace.h"
 #include "cpu/isa.h"
@@ -23,12 +26,17 @@ void bind_machine(py::module_& module) {
   module.def("available_cores", &available_cores);
   module.def("get_num_threads", &get_num_threads);
   module.def("set_num_threads", &set_num_threads, py::arg("threads"));
-  module.def("measure_peak", &measure_peak, py::arg("seconds"), py::arg("threads"),
-             py::call_guard<py::gil_scoped_release>());
+  module.def("measure_peak", [](double seconds, int threads) {
+    require(seconds > 0 && seconds <= 3600, "seconds must be above 0 and at most 3600", seconds);
+    require(threads >= 1 && threads <= max_threads(), "threads must be from 1 to " + std::to_string(max_threads()),
+            threads);
+    py::gil_scoped_release release;
+    return measure_peak(seconds, threads);
+  }, py::arg("seconds"), py::arg("threads"));
   py::class_<PyWorkspace>(module, "Workspace")
       .def(py::init<>())
-      .def_property_readonly("nbytes", &PyWorkspace::nbytes)
-      .def_property_readonly("growths", &PyWorkspace::growths);
+      .def_property_readonly("nbytes", [](const PyWorkspace& workspace) { return workspace.peek().nbytes(); })
+      .def_property_readonly("growths", [](const PyWorkspace& workspace) { return workspace.peek().growths(); });
   // An environment variable that names what this machine lacks stops the import, not some later call.
   active_isa();
   get_num_threads();

@@ -1,6 +1,8 @@
 #include "ops/optimizers.h"
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "bindings/arrays.h"
 #include "bindings/bind.h"
@@ -9,10 +11,6 @@
 namespace recurlm::bindings {
 
 namespace {
-
-void require(bool ok, const char* what, double value) {
-  if (!ok) throw py::value_error(std::string(what) + ", not " + py::str(py::float_(value)).cast<std::string>());
-}
 
 UpdateRule make_rule(const std::string& kind, double momentum, bool nesterov, double rho, bool centered, double beta_1,
                      double beta_2, bool amsgrad, double epsilon, double clip_value) {
@@ -36,9 +34,11 @@ UpdateRule make_rule(const std::string& kind, double momentum, bool nesterov, do
 
 std::string entry(const char* name, std::size_t i) { return std::string(name) + "[" + std::to_string(i) + "]"; }
 
-py::array any_shape(py::handle object, const std::string& name) {
-  if (!py::isinstance<py::array>(object)) return checked_array<float>(object, name.c_str(), {}, Access::read);
-  return checked_array<float>(object, name.c_str(), shape_of(py::reinterpret_borrow<py::array>(object)), Access::read);
+// The items of a sequence, which may make them as it is asked: held for as long as their memory is used.
+std::vector<py::object> items_of(const py::sequence& sequence) {
+  std::vector<py::object> items;
+  for (std::size_t i = 0; i < sequence.size(); ++i) items.emplace_back(sequence[i]);
+  return items;
 }
 
 void require_length(std::size_t actual, std::size_t expected, const char* name) {
@@ -48,11 +48,11 @@ void require_length(std::size_t actual, std::size_t expected, const char* name) 
 }
 
 py::array_t<double> py_squared_norms(const py::sequence& gradients) {
+  const std::vector<py::object> items = items_of(gradients);
   std::vector<const float*> data;
   std::vector<index> counts;
-  for (std::size_t i = 0; i < gradients.size(); ++i) {
-    const py::object item = gradients[i];
-    const py::array array = any_shape(item, entry("gradients", i));
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    const py::array array = read_any_shape(items[i], entry("gradients", i).c_str());
     data.push_back(static_cast<const float*>(array.data()));
     counts.push_back(array.size());
   }
@@ -64,36 +64,48 @@ py::array_t<double> py_squared_norms(const py::sequence& gradients) {
 }
 
 ParameterSpan read_span(const UpdateRule& rule, std::size_t i, const py::object& parameter, const py::object& gradient,
-                        const py::sequence& slots) {
-  const py::array values = any_shape(parameter, entry("parameters", i));
+                        const std::vector<py::object>& slots) {
+  const py::array values = read_any_shape(parameter, entry("parameters", i).c_str());
   const Shape shape = shape_of(values);
   ParameterSpan span{};
   span.count = values.size();
   span.parameter = write<float>(parameter, entry("parameters", i).c_str(), shape);
   span.gradient = read<float>(gradient, entry("gradients", i).c_str(), shape);
   require_length(slots.size(), static_cast<std::size_t>(rule.slots()), entry("slots", i).c_str());
-  for (std::size_t s = 0; s < slots.size(); ++s) {
-    const py::object slot = slots[s];
-    span.slots[s] = write<float>(slot, (entry("slots", i) + "[" + std::to_string(s) + "]").c_str(), shape);
-  }
+  for (std::size_t s = 0; s < slots.size(); ++s)
+    span.slots[s] = write<float>(slots[s], (entry("slots", i) + "[" + std::to_string(s) + "]").c_str(), shape);
   return span;
+}
+
+// Threads share blocks of parameters, so a parameter that came twice would be written by two of them.
+void require_distinct(const std::vector<ParameterSpan>& spans) {
+  std::vector<const float*> starts;
+  for (const ParameterSpan& span : spans)
+    if (span.count > 0) starts.push_back(span.parameter);
+  std::sort(starts.begin(), starts.end());
+  if (std::adjacent_find(starts.begin(), starts.end()) != starts.end())
+    throw py::value_error("parameters must not name an array twice");
 }
 
 void py_apply_update(const UpdateRule& rule, std::int64_t step, double learning_rate, const py::sequence& parameters,
                      const py::sequence& gradients, const py::sequence& slots, py::handle scales,
                      py::handle weight_decays) {
-  const std::size_t count = parameters.size();
-  require_length(gradients.size(), count, "gradients");
+  const std::vector<py::object> parameter_items = items_of(parameters), gradient_items = items_of(gradients);
+  const std::size_t count = parameter_items.size();
+  require_length(gradient_items.size(), count, "gradients");
   require_length(slots.size(), count, "slots");
   const auto* scale = read<double>(scales, "scales", {static_cast<index>(count)});
   const auto* decay = read<double>(weight_decays, "weight_decays", {static_cast<index>(count)});
   if (step < 1) throw py::value_error("step counts from 1, not " + std::to_string(step));
+  std::vector<std::vector<py::object>> slot_items;
   std::vector<ParameterSpan> spans;
   for (std::size_t i = 0; i < count; ++i) {
-    spans.push_back(read_span(rule, i, parameters[i], gradients[i], py::sequence(slots[i])));
+    slot_items.push_back(items_of(py::sequence(slots[i])));
+    spans.push_back(read_span(rule, i, parameter_items[i], gradient_items[i], slot_items.back()));
     spans.back().gradient_scale = scale[i];
     spans.back().weight_decay = decay[i];
   }
+  require_distinct(spans);
   py::gil_scoped_release release;
   apply_update(rule, step, learning_rate, spans);
 }

@@ -49,37 +49,39 @@ void py_linear_backward(py::handle x, py::handle kernel, py::handle dy, py::hand
   linear_backward(input, weights, output_gradient, input_gradient, gradients, *use);
 }
 
+index length_of(py::handle ids) {
+  return checked_array<std::int32_t>(ids, "ids", {any_extent}, Access::read).shape(0);
+}
+
+MatrixView write_table(py::handle object, const char* name) {
+  const py::array array = checked_array<float>(object, name, {any_extent, any_extent}, Access::write);
+  return write_matrix(array, name, array.shape(0), array.shape(1));
+}
+
 void py_embedding_forward(py::handle ids, py::handle table, py::handle y) {
-  const py::array id_array = checked_array<std::int32_t>(ids, "ids", {any_extent}, Access::read);
   const ConstMatrixView t = read_matrix(table, "table");
-  const index count = id_array.shape(0);
+  const index count = length_of(ids);
   float* output = write<float>(y, "y", {count, t.cols});
-  const auto* id = static_cast<const std::int32_t*>(id_array.data());
-  check_ids(id, {count}, t.rows, "ids");
+  const std::int32_t* id = read_ids(ids, "ids", {count}, t.rows);
   py::gil_scoped_release release;
   embedding_forward(count, id, t, output);
 }
 
 void py_embedding_backward(py::handle ids, py::handle dy, py::handle dtable) {
-  const py::array id_array = checked_array<std::int32_t>(ids, "ids", {any_extent}, Access::read);
-  const py::array table = checked_array<float>(dtable, "dtable", {any_extent, any_extent}, Access::write);
-  const MatrixView t = write_matrix(table, "dtable", table.shape(0), table.shape(1));
-  const index count = id_array.shape(0);
+  const MatrixView t = write_table(dtable, "dtable");
+  const index count = length_of(ids);
   const ConstMatrixView gradient = read_matrix(dy, "dy", count, t.cols);
-  const auto* id = static_cast<const std::int32_t*>(id_array.data());
-  check_ids(id, {count}, t.rows, "ids");
+  const std::int32_t* id = read_ids(ids, "ids", {count}, t.rows);
   py::gil_scoped_release release;
   embedding_backward(count, id, gradient.data, t);
 }
 
 void py_zero_rows(py::handle ids, py::handle table) {
-  const py::array id_array = checked_array<std::int32_t>(ids, "ids", {any_extent}, Access::read);
-  const py::array array = checked_array<float>(table, "table", {any_extent, any_extent}, Access::write);
-  const MatrixView t = write_matrix(array, "table", array.shape(0), array.shape(1));
-  const auto* id = static_cast<const std::int32_t*>(id_array.data());
-  check_ids(id, {id_array.shape(0)}, t.rows, "ids");
+  const MatrixView t = write_table(table, "table");
+  const index count = length_of(ids);
+  const std::int32_t* id = read_ids(ids, "ids", {count}, t.rows);
   py::gil_scoped_release release;
-  zero_rows(id_array.shape(0), id, t);
+  zero_rows(count, id, t);
 }
 
 // x of any shape as rows of its last axis.
@@ -88,13 +90,8 @@ ConstMatrixView read_rows(const py::array& x) {
   return {static_cast<const float*>(x.data()), cols ? x.size() / cols : 0, cols};
 }
 
-py::array any_float_array(py::handle object, const char* name) {
-  if (!py::isinstance<py::array>(object)) return checked_array<float>(object, name, {}, Access::read);
-  return checked_array<float>(object, name, shape_of(py::reinterpret_borrow<py::array>(object)), Access::read);
-}
-
 void py_activation_forward(const std::string& name, py::handle x, py::handle y) {
-  const py::array input = any_float_array(x, "x");
+  const py::array input = read_any_shape(x, "x");
   float* output = write<float>(y, "y", shape_of(input));
   const ConstMatrixView rows = read_rows(input);
   if (name == "softmax") {
@@ -108,7 +105,7 @@ void py_activation_forward(const std::string& name, py::handle x, py::handle y) 
 }
 
 void py_activation_backward(const std::string& name, py::handle y, py::handle dy, py::handle dx) {
-  const py::array output = any_float_array(y, "y");
+  const py::array output = read_any_shape(y, "y");
   const float* output_gradient = read<float>(dy, "dy", shape_of(output));
   float* input_gradient = write<float>(dx, "dx", shape_of(output));
   const ConstMatrixView rows = read_rows(output);
@@ -130,12 +127,12 @@ std::array<index, 3> padded(const Shape& shape) {
 
 void py_dropout(py::handle x, py::handle y, double rate, std::uint64_t seed, std::uint32_t stream, std::uint64_t step,
                 const std::optional<Shape>& noise_shape) {
-  const py::array input = any_float_array(x, "x");
+  const py::array input = read_any_shape(x, "x");
   const Shape shape = shape_of(input), noise = noise_shape.value_or(shape);
   float* output = write<float>(y, "y", shape);
   if (shape.empty() || shape.size() > 3)
     throw py::value_error("x must have 1 to 3 axes, not " + std::to_string(shape.size()));
-  if (!(rate >= 0 && rate < 1)) throw py::value_error("rate must be from 0 to below 1, not " + std::to_string(rate));
+  require(rate >= 0 && rate < 1, "rate must be from 0 to below 1", rate);
   if (noise.size() != shape.size()) throw py::value_error("noise_shape must have as many entries as x has axes");
   for (std::size_t i = 0; i < noise.size(); ++i)
     if (noise[i] != 1 && noise[i] != shape[i])
@@ -160,8 +157,7 @@ void bind_rows(py::module_& module) {
   using py::arg;
   module.def("check_ids", [](py::handle ids, index limit, const char* name) {
     if (!py::isinstance<py::array>(ids)) checked_array<std::int32_t>(ids, name, {}, Access::read);
-    const Shape shape = shape_of(py::reinterpret_borrow<py::array>(ids));
-    check_ids(read<std::int32_t>(ids, name, shape), shape, limit, name);
+    read_ids(ids, name, shape_of(py::reinterpret_borrow<py::array>(ids)), limit);
   }, arg("ids"), arg("limit"), arg("name"));
   module.def("linear_forward", &py_linear_forward, arg("x"), arg("kernel"), arg("bias"), arg("y"), arg("workspace"),
              py::kw_only(), arg("transposed") = false);

@@ -34,8 +34,9 @@ int variable(const char* name) {
   char* end = nullptr;
   const long value = std::strtol(text, &end, 10);
   // OMP_NUM_THREADS may be a list, one number for each nesting level; the first is ours.
-  if (end == text || (*end != '\0' && *end != ',') || value < 1 || value > 4096)
-    throw std::invalid_argument(std::string(name) + " must be a number of threads from 1 to 4096, not '" + text + "'");
+  if (end == text || (*end != '\0' && *end != ',') || value < 1 || value > max_threads())
+    throw std::invalid_argument(std::string(name) + " must be a number of threads from 1 to " +
+                                std::to_string(max_threads()) + ", not '" + text + "'");
   return static_cast<int>(value);
 }
 
@@ -82,10 +83,15 @@ bool has_openmp() {
 #endif
 }
 
+// libgomp ends the process where a thread cannot be made, so numbers that no machine profits from are refused.
+int max_threads() { return std::max(64, 4 * available_cores()); }
+
 int get_num_threads() { return thread_limit().load(std::memory_order_relaxed); }
 
 void set_num_threads(int n) {
-  if (n < 1 || n > 4096) throw std::invalid_argument("threads must be from 1 to 4096, not " + std::to_string(n));
+  if (n < 1 || n > max_threads())
+    throw std::invalid_argument("threads must be from 1 to " + std::to_string(max_threads()) + ", not " +
+                                std::to_string(n));
   thread_limit().store(n, std::memory_order_relaxed);
 }
 
@@ -114,7 +120,7 @@ void Barrier::wait() {
 
 namespace detail {
 
-void run_team(int threads, void (*body)(Team&, void*), void* context) {
+void run_team(int threads, void (*body)(Team&, const void*), const void* context) {
 #ifdef _OPENMP
   bool expected = false;
   if (threads > 1 && region_running.compare_exchange_strong(expected, true)) {

@@ -12,7 +12,8 @@ namespace recurlm {
 int available_cores();
 bool has_openmp();
 
-// RECURLM_NUM_THREADS, else OMP_NUM_THREADS, else available_cores(); both variables and n must be at least 1.
+// RECURLM_NUM_THREADS, else OMP_NUM_THREADS, else available_cores(); from 1 to max_threads().
+int max_threads();
 int get_num_threads();
 void set_num_threads(int n);
 
@@ -55,7 +56,7 @@ class Team {
 int threads_for(double operations);
 
 namespace detail {
-void run_team(int threads, void (*body)(Team&, void*), void* context);
+void run_team(int threads, void (*body)(Team&, const void*), const void* context);
 }
 
 // Runs body(Team&) on up to `threads` threads; on one while another parallel region of this process is running, so that
@@ -64,7 +65,7 @@ template <typename Body>
 void parallel(int threads, Body&& body) {
   using Plain = std::remove_reference_t<Body>;
   detail::run_team(
-      threads, [](Team& team, void* context) { (*static_cast<Plain*>(context))(team); }, &body);
+      threads, [](Team& team, const void* context) { (*static_cast<const Plain*>(context))(team); }, &body);
 }
 
 }  // namespace recurlm

@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstring>
 #include <limits>
+#include <stdexcept>
 
 #include "kernels/table.h"
 #include "ops/embedding.h"
@@ -138,6 +140,7 @@ void Decoder::sample(DecodingState& state, index stream, const Sampling& samplin
   float* logits = state.logits_.data() + s * classes;
   std::uint8_t* seen = state.seen_.data() + s * classes;
   const double log_sum = kernels::table().log_sum_exp(classes_, logits);
+  if (!std::isfinite(log_sum)) throw std::domain_error("the model's output is not finite");
   for (std::size_t v = 0; v < classes; ++v)
     if (state.banned_[v]) logits[v] = -std::numeric_limits<float>::infinity();
   const double u = uniform(state.seed_, static_cast<std::uint32_t>(stream), state.position_);

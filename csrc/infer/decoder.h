@@ -24,6 +24,7 @@ class DecodingState {
   DecodingState(std::uint64_t decoder, index streams, std::uint64_t seed)
       : decoder_(decoder), streams_(streams), seed_(seed) {}
   DecodingState(const DecodingState& other);  // scratch is not copied
+  DecodingState(DecodingState&&) = default;
   DecodingState& operator=(const DecodingState&) = delete;
 
   index streams() const { return streams_; }

@@ -28,7 +28,7 @@ std::int32_t Sampler::draw(const Sampling& sampling, index classes, const float*
   if (sampling.temperature == 0.0) return first_maximum(row_);
   // Shifted first, so that a small temperature cannot overflow.
   const float largest = row_[static_cast<std::size_t>(first_maximum(row_))];
-  const auto scale = static_cast<float>(1 / sampling.temperature);
+  const auto scale = static_cast<float>(std::min(1 / sampling.temperature, 1e38));  // finite: 0 times it must be 0
   for (float& z : row_) z = (z - largest) * scale;
   kernels::table().softmax_forward(1, classes, row_.data(), row_.data());
   if (sampling.filters()) return draw_filtered(sampling, u);

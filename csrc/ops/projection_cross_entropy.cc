@@ -18,80 +18,105 @@ index chunk_rows(index rows, index classes) {
   return std::max(ceil_div(rows, std::max(ceil_div(rows, most), index{1})), index{1});
 }
 
-kernels::SoftmaxCrossEntropy rows_of(const Panels& logits, index classes, index first, const std::int32_t* targets,
-                                     const float* weights, const TokenScores& scores, bool gradient) {
-  kernels::SoftmaxCrossEntropy s{};
-  s.classes = classes;
-  s.logits = logits.data;
-  s.panel = logits.stride;
-  s.targets = targets + first;
-  s.weights = weights ? weights + first : nullptr;
-  s.log_probs = scores.log_probs + first;
-  s.ranks = scores.ranks + first;
-  s.predictions = scores.predictions + first;
-  s.gradient = gradient;
-  return s;
+// One call: what it takes from the workspace, and the arithmetic that each thread of a team shares.
+class Projection {
+ public:
+  Projection(Workspace::Frame& frame, ConstMatrixView x, const LinearWeights& weights, const std::int32_t* targets,
+             const float* row_weights, const TokenScores& scores, MatrixView dx, const LinearGradients& out);
+  void operator()(Team& team) const;
+
+  double operations() const {
+    return 2.0 * static_cast<double>(std::min(x_.rows, logits_.rows) * x_.cols * linear_.weights.outputs());
+  }
+
+ private:
+  void chunk(Team& team, index first, index rows) const;
+  void softmax(const Team& team, index first, const Panels& logits) const;
+  void gradients(const Team& team, index first, const Panels& logits, const Panels& x) const;
+
+  const ConstMatrixView x_;
+  const std::int32_t* targets_;
+  const float* row_weights_;
+  const TokenScores scores_;
+  const MatrixView dx_;
+  const LinearGradients out_;
+  PackedLinear linear_;
+  Panels logits_, x_packed_{};
+  const Column* logit_columns_;
+};
+
+Projection::Projection(Workspace::Frame& frame, ConstMatrixView x, const LinearWeights& weights,
+                       const std::int32_t* targets, const float* row_weights, const TokenScores& scores,
+                       MatrixView dx, const LinearGradients& out)
+    : x_(x), targets_(targets), row_weights_(row_weights), scores_(scores), dx_(dx), out_(out), linear_(frame, weights) {
+  const index chunk = chunk_rows(x.rows, weights.outputs());
+  linear_.take_forward(frame);
+  if (dx) linear_.take_backward(frame);
+  logits_ = frame.take_panels(chunk, panels_of(weights.outputs()));
+  if (out.kernel) x_packed_ = frame.take_panels(chunk, panels_of(x.cols));
+  logit_columns_ = packed_columns(frame, logits_);
 }
 
-// This thread's rows of a chunk.
-void apply_softmax(const Team& team, kernels::SoftmaxCrossEntropy s, index rows) {
-  const Range share = team.share(rows);
+void Projection::operator()(Team& team) const {
+  // Columns that pad the last panel have probability 0.
+  linear_.pack_forward(team, -std::numeric_limits<float>::infinity());
+  if (dx_) linear_.pack_backward(team);
+  team.barrier();
+  // At least one chunk, so that the gradients of an empty batch are written.
+  for (index first = 0; first == 0 || first < x_.rows; first += logits_.rows)
+    chunk(team, first, std::min(logits_.rows, x_.rows - first));
+}
+
+void Projection::chunk(Team& team, index first, index rows) const {
+  const ConstMatrixView x{x_.row(first), rows, x_.cols};
+  const Panels logits{logits_.data, rows, logits_.panels, logits_.stride};
+  const Panels x_packed{x_packed_.data, rows, x_packed_.panels, x_packed_.stride};
+  multiply(team, {Operand::row_major(x), linear_.kernel, {logits.data, panel_width, logit_columns_}, Init::bias,
+                  linear_.bias});
+  if (out_.kernel) pack(team, x, linear_.input_columns, x_packed);
+  team.barrier();
+  softmax(team, first, logits);
+  team.barrier();
+  gradients(team, first, logits, x_packed);
+  team.barrier();
+}
+
+// This thread's rows.
+void Projection::softmax(const Team& team, index first, const Panels& logits) const {
+  const Range share = team.share(logits.rows);
+  const index row = first + share.begin;
+  kernels::SoftmaxCrossEntropy s{};
   s.rows = share.end - share.begin;
-  s.logits += share.begin * panel_width;
-  s.targets += share.begin;
-  if (s.weights) s.weights += share.begin;
-  s.log_probs += share.begin;
-  s.ranks += share.begin;
-  s.predictions += share.begin;
+  s.classes = linear_.weights.outputs();
+  s.logits = logits.at(0, share.begin);
+  s.panel = logits.stride;
+  s.targets = targets_ + row;
+  s.weights = row_weights_ ? row_weights_ + row : nullptr;
+  s.log_probs = scores_.log_probs + row;
+  s.ranks = scores_.ranks + row;
+  s.predictions = scores_.predictions + row;
+  s.gradient = dx_ || out_.kernel || out_.bias;
   kernels::table().softmax_cross_entropy(s);
+}
+
+void Projection::gradients(const Team& team, index first, const Panels& logits, const Panels& x) const {
+  const bool accumulate = out_.accumulate || first > 0;
+  if (dx_)
+    multiply(team, {Operand::packed(logits, linear_.weights.outputs()), linear_.transposed,
+                    {dx_.row(first), dx_.cols, linear_.input_columns}});
+  if (out_.kernel) linear_weight_gradient(team, linear_, x, logits, out_.kernel, gradient_init(accumulate));
+  if (out_.bias) column_sums(team, logits, linear_.output_columns, accumulate, out_.bias);
 }
 
 }  // namespace
 
-double projection_cross_entropy(ConstMatrixView x, const LinearWeights& projection, const std::int32_t* targets,
-                                const float* weights, const TokenScores& scores, MatrixView dx,
+double projection_cross_entropy(ConstMatrixView x, const LinearWeights& weights, const std::int32_t* targets,
+                                const float* row_weights, const TokenScores& scores, MatrixView dx,
                                 const LinearGradients& gradients, Workspace& workspace) {
-  const index classes = projection.outputs(), chunk = chunk_rows(x.rows, classes);
-  const bool backward = dx || gradients.kernel || gradients.bias;
   Workspace::Frame frame(workspace);
-  PackedLinear linear(frame, projection);
-  linear.take_forward(frame);
-  if (dx) linear.take_backward(frame);
-  const Panels logits = frame.take_panels(chunk, panels_of(classes));
-  const Panels x_packed = gradients.kernel ? frame.take_panels(chunk, panels_of(x.cols)) : Panels{};
-  const Column* logit_columns = packed_columns(frame, logits);
-  constexpr float minus_infinity = -std::numeric_limits<float>::infinity();
-
-  const double operations = 2.0 * static_cast<double>(std::min(x.rows, chunk) * x.cols * classes);
-  parallel(threads_for(operations), [&](Team& team) {
-    linear.pack_forward(team, minus_infinity);
-    if (dx) linear.pack_backward(team);
-    team.barrier();
-    // At least one pass, so that the gradients of an empty batch are written.
-    for (index first = 0; first == 0 || first < x.rows; first += chunk) {
-      const index rows = std::min(chunk, x.rows - first);
-      const ConstMatrixView x_chunk{x.row(first), rows, x.cols};
-      const Panels z{logits.data, rows, logits.panels, logits.stride};
-      multiply(team, {Operand::row_major(x_chunk), linear.kernel, {z.data, panel_width, logit_columns}, Init::bias, linear.bias});
-      const Panels xp{x_packed.data, rows, x_packed.panels, x_packed.stride};
-      if (xp.data) pack(team, x_chunk, linear.input_columns, xp);
-      team.barrier();
-      apply_softmax(team, rows_of(z, classes, first, targets, weights, scores, backward), rows);
-      if (!backward) {
-        team.barrier();
-        continue;
-      }
-      team.barrier();
-      const bool accumulate = gradients.accumulate || first > 0;
-      if (dx)
-        multiply(team, {Operand::packed(z, classes), linear.transposed, {dx.row(first), dx.cols, linear.input_columns}});
-      if (gradients.kernel)
-        linear_weight_gradient(team, linear, xp, z, gradients.kernel, gradient_init(accumulate));
-      if (gradients.bias) column_sums(team, z, linear.output_columns, accumulate, gradients.bias);
-      team.barrier();
-    }
-  });
-  return -weighted_sum(x.rows, scores.log_probs, weights);
+  const Projection projection(frame, x, weights, targets, row_weights, scores, dx, gradients);
+  parallel(threads_for(projection.operations()), projection);
+  return -weighted_sum(x.rows, scores.log_probs, row_weights);
 }
 
 }  // namespace recurlm

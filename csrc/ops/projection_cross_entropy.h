@@ -15,9 +15,9 @@ struct TokenScores {
   std::int32_t* predictions;    // (R) arg max
 };
 
-// weights (R) or null for ones; dx (R, D) may be empty. Returns the weighted loss, summed in double in order.
-double projection_cross_entropy(ConstMatrixView x, const LinearWeights& projection, const std::int32_t* targets,
-                                const float* weights, const TokenScores& scores, MatrixView dx,
+// row_weights (R) or null for ones; dx (R, D) may be empty. Returns the weighted loss, summed in double in order.
+double projection_cross_entropy(ConstMatrixView x, const LinearWeights& weights, const std::int32_t* targets,
+                                const float* row_weights, const TokenScores& scores, MatrixView dx,
                                 const LinearGradients& gradients, Workspace& workspace);
 
 }  // namespace recurlm

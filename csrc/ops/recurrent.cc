@@ -72,16 +72,95 @@ int step_threads(const CellSpec& spec, const Sequence& sequence) {
   return threads_for(2 * products * static_cast<double>(sequence.batch));
 }
 
-ConstMatrixView rows_of(const float* data, index rows, index cols) { return {data, rows, cols}; }
+// Everything of a backward pass: what it takes from the workspace, and the arithmetic that each thread of a team shares.
+class Backward {
+ public:
+  Backward(Workspace::Frame& frame, const CellSpec& spec, const CellWeights& weights, const Sequence& sequence,
+           const SequenceGradients& gradients, const CellGradients& out);
+  void operator()(Team& team) const;
 
-Panels pack_rows(Workspace::Frame& frame, ConstMatrixView matrix) {
-  return frame.take_panels(matrix.rows, panels_of(matrix.cols));
+ private:
+  void pack_operands(const Team& team) const;
+  void weight_gradients(const Team& team) const;
+
+  const CellRun run_;
+  const CellWeights weights_;
+  const SequenceGradients gradients_;
+  const CellGradients out_;
+  const ConstMatrixView x_, prev_h_;  // (T * B, D), (T * B, H)
+  const Column *gate_columns_, *unit_columns_, *input_columns_;
+  std::optional<GruResetBefore> reset_before_;
+  Panels recurrent_transposed_{}, kernel_transposed_{}, x_packed_{}, h_packed_{};
+  Panels input_gates_, state_gates_;
+};
+
+Backward::Backward(Workspace::Frame& frame, const CellSpec& spec, const CellWeights& weights, const Sequence& sequence,
+                   const SequenceGradients& gradients, const CellGradients& out)
+    : run_(frame, spec, sequence),
+      weights_(weights),
+      gradients_(gradients),
+      out_(out),
+      x_{sequence.x, sequence.rows(), spec.input_dim},
+      prev_h_{sequence.h + (sequence.reverse ? run_.state_size() : 0), sequence.rows(), spec.units},
+      gate_columns_(take_gate_columns(frame, spec)),
+      unit_columns_(natural_columns(frame, spec.units)),
+      input_columns_(natural_columns(frame, spec.input_dim)),
+      input_gates_(run_.saved.gates),
+      state_gates_(spec.separate_recurrent_gates() ? run_.saved.recurrent_gates : run_.saved.gates) {
+  const index packed_gates = spec.panels() * panel_width;
+  if (spec.two_phase())
+    reset_before_.emplace(frame, run_);
+  else
+    recurrent_transposed_ = frame.take_panels(packed_gates, panels_of(spec.units));
+  if (gradients.dx) kernel_transposed_ = frame.take_panels(packed_gates, panels_of(spec.input_dim));
+  if (out.kernel) x_packed_ = frame.take_panels(x_.rows, panels_of(x_.cols));
+  if (out.recurrent_kernel) h_packed_ = frame.take_panels(prev_h_.rows, panels_of(prev_h_.cols));
+}
+
+void Backward::operator()(Team& team) const {
+  pack_operands(team);
+  team.barrier();
+  if (reset_before_)
+    reset_before_->backward(team, run_, gradients_);
+  else
+    backward_loop(team, run_, gradients_, recurrent_transposed_, unit_columns_);
+  if (gradients_.dx)
+    multiply(team, {Operand::packed(input_gates_, kernel_transposed_.rows), kernel_transposed_,
+                    {gradients_.dx, x_.cols, input_columns_}});
+  weight_gradients(team);
+}
+
+void Backward::pack_operands(const Team& team) const {
+  if (reset_before_)
+    reset_before_->pack(team, run_, weights_.recurrent_kernel);
+  else
+    pack_transposed(team, weights_.recurrent_kernel, gate_columns_, recurrent_transposed_);
+  if (gradients_.dx) pack_transposed(team, weights_.kernel, gate_columns_, kernel_transposed_);
+  if (out_.kernel) pack(team, x_, input_columns_, x_packed_);
+  if (out_.recurrent_kernel) pack(team, prev_h_, unit_columns_, h_packed_);
+}
+
+void Backward::weight_gradients(const Team& team) const {
+  const index gates = run_.spec.gates() * run_.spec.units;
+  const Init init = gradient_init(out_.accumulate);
+  if (out_.kernel)
+    multiply(team, {Operand::packed_transposed(x_packed_, x_.cols), input_gates_,
+                    {out_.kernel.data, gates, gate_columns_}, init});
+  if (out_.recurrent_kernel && reset_before_)
+    reset_before_->weight_gradients(team, run_, h_packed_, out_);
+  else if (out_.recurrent_kernel)
+    multiply(team, {Operand::packed_transposed(h_packed_, prev_h_.cols), state_gates_,
+                    {out_.recurrent_kernel.data, gates, gate_columns_}, init});
+  if (!out_.bias) return;
+  column_sums(team, input_gates_, gate_columns_, out_.accumulate, out_.bias);
+  if (run_.spec.separate_recurrent_gates())
+    column_sums(team, state_gates_, gate_columns_, out_.accumulate, out_.bias + gates);
 }
 
 }  // namespace
 
 void run_forward(Team& team, const CellRun& run, const PackedCell& weights) {
-  const Operand x = Operand::row_major(rows_of(run.sequence.x, run.sequence.rows(), run.spec.input_dim));
+  const Operand x = Operand::row_major({run.sequence.x, run.sequence.rows(), run.spec.input_dim});
   multiply(team, {x, weights.kernel, {run.saved.gates.data, panel_width, run.gate_targets}, Init::bias, weights.bias});
   team.barrier();
   if (run.spec.two_phase())
@@ -106,57 +185,8 @@ void recurrent_backward(const CellSpec& spec, const CellWeights& weights, const 
                         const SequenceGradients& gradients, const CellGradients& weight_gradients,
                         Workspace& workspace) {
   Workspace::Frame frame(workspace);
-  const CellRun run(frame, spec, sequence);
-  const index rows = sequence.rows();
-  const Column* gate_columns = take_gate_columns(frame, spec);
-  const Column* unit_columns = natural_columns(frame, spec.units);
-  const Column* input_columns = natural_columns(frame, spec.input_dim);
-  const index packed_gates = spec.panels() * panel_width;
-  std::optional<GruResetBefore> reset_before;
-  if (spec.two_phase()) reset_before.emplace(frame, run);
-  const Panels recurrent_transposed =
-      reset_before ? Panels{} : frame.take_panels(packed_gates, panels_of(spec.units));
-  const Panels kernel_transposed =
-      gradients.dx ? frame.take_panels(packed_gates, panels_of(spec.input_dim)) : Panels{};
-  const auto x = rows_of(sequence.x, rows, spec.input_dim);
-  const auto prev_h = rows_of(sequence.h + (sequence.reverse ? run.state_size() : 0), rows, spec.units);
-  const Panels x_packed = weight_gradients.kernel ? pack_rows(frame, x) : Panels{};
-  const Panels h_packed = weight_gradients.recurrent_kernel ? pack_rows(frame, prev_h) : Panels{};
-  const Panels& input_gates = run.saved.gates;
-  const Panels& state_gates = spec.separate_recurrent_gates() ? run.saved.recurrent_gates : run.saved.gates;
-  const Init init = gradient_init(weight_gradients.accumulate);
-
-  parallel(step_threads(spec, sequence), [&](Team& team) {
-    if (reset_before)
-      reset_before->pack(team, run, weights.recurrent_kernel);
-    else
-      pack_transposed(team, weights.recurrent_kernel, gate_columns, recurrent_transposed);
-    if (gradients.dx) pack_transposed(team, weights.kernel, gate_columns, kernel_transposed);
-    if (x_packed.data) pack(team, x, input_columns, x_packed);
-    if (h_packed.data) pack(team, prev_h, unit_columns, h_packed);
-    team.barrier();
-    if (reset_before)
-      reset_before->backward(team, run, gradients);
-    else
-      backward_loop(team, run, gradients, recurrent_transposed, unit_columns);
-    if (gradients.dx)
-      multiply(team, {Operand::packed(input_gates, packed_gates), kernel_transposed,
-                      {gradients.dx, spec.input_dim, input_columns}});
-    if (x_packed.data)
-      multiply(team, {Operand::packed_transposed(x_packed, spec.input_dim), input_gates,
-                      {weight_gradients.kernel.data, spec.gates() * spec.units, gate_columns}, init});
-    if (h_packed.data && reset_before)
-      reset_before->weight_gradients(team, run, h_packed, weight_gradients);
-    else if (h_packed.data)
-      multiply(team, {Operand::packed_transposed(h_packed, spec.units), state_gates,
-                      {weight_gradients.recurrent_kernel.data, spec.gates() * spec.units, gate_columns}, init});
-    if (weight_gradients.bias) {
-      column_sums(team, input_gates, gate_columns, weight_gradients.accumulate, weight_gradients.bias);
-      if (spec.separate_recurrent_gates())
-        column_sums(team, state_gates, gate_columns, weight_gradients.accumulate,
-                    weight_gradients.bias + spec.gates() * spec.units);
-    }
-  });
+  const Backward backward(frame, spec, weights, sequence, gradients, weight_gradients);
+  parallel(step_threads(spec, sequence), backward);
 }
 
 }  // namespace recurlm
