@@ -82,12 +82,19 @@ class Compiled:
         return {"sums": list(self.sums), "metrics": [list(metric.state) for metric in self.metrics]}
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """The inverse of ``get_state``."""
-        if len(state["sums"]) != len(self.sums) or len(state["metrics"]) != len(self.metrics):
+        """The inverse of ``get_state``; ValueError, and nothing changes, where it is not of the same metrics."""
+        metrics = self.metrics
+        expected = [len(self.sums), *(len(metric.state) for metric in metrics)]
+        try:
+            found = [state["sums"], *state["metrics"]]
+            lists = [[float(value) for value in values] for values in found]
+        except (TypeError, ValueError, KeyError):
+            raise ValueError(f"the saved metrics are damaged: {state!r}") from None
+        if [len(values) for values in lists] != expected:
             raise ValueError("the saved metrics are not those the model is compiled with")
-        self.sums = list(state["sums"])
-        for metric, values in zip(self.metrics, state["metrics"], strict=True):
-            metric.state = list(values)
+        self.sums = lists[0]
+        for metric, values in zip(metrics, lists[1:], strict=True):
+            metric.state = values
 
 
 def build(

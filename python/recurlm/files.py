@@ -1,17 +1,16 @@
 """Files that are always whole: written under a temporary name, flushed, renamed. Nothing is ever unpickled."""
 
+import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from .typing import Array
-
-_OLD = ".old"
 
 
 @contextmanager
@@ -42,14 +41,48 @@ def atomic_write(path: str | os.PathLike[str], data: bytes) -> None:
         file.write(data)
 
 
+def check_target(path: str | os.PathLike[str], marks: Mapping[str, str], names: Collection[str]) -> Path:
+    """The folder ``path`` means, through links, if it is missing or empty, or holds a model of our own.
+
+    Only that may be replaced: a folder whose config.json has the entries ``marks``, with no files but ``names``.
+
+    Raises:
+        FileExistsError: it is a file.
+        ValueError: it holds anything else, or is, or contains, the current folder.
+    """
+    target = Path(os.path.realpath(path))
+    if Path(os.path.realpath(os.curdir)).is_relative_to(target):
+        raise ValueError(f"{str(path)!r} is or contains the current folder, which cannot be replaced: name another one")
+    if not target.exists():
+        return target
+    if not target.is_dir():
+        raise FileExistsError(f"{target} is a file; a folder cannot take its place")
+    found = {entry.name for entry in target.iterdir()}
+    if found and not _is_marked(target / "config.json", marks):
+        raise ValueError(f"{target} exists and is not a model: choose another folder")
+    foreign = sorted(found - set(names))
+    if foreign:
+        raise ValueError(f"{target} holds {foreign[0]}, which is no part of a model: move it or choose another folder")
+    return target
+
+
+def _is_marked(path: Path, marks: Mapping[str, str]) -> bool:
+    try:
+        config = read_json(path)
+    except (OSError, ValueError):
+        return False
+    return isinstance(config, dict) and all(config.get(key) == value for key, value in marks.items())
+
+
 @contextmanager
 def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A new folder to fill; it takes the place of ``path`` when the block ends, and vanishes if an error ends it.
 
-    A folder that is there already is renamed aside, the new one moved in, the old one deleted; ``finish_swap``
-    completes what a crash in between left. FileExistsError if ``path`` is a file.
+    A folder that is there already, whatever it holds, is renamed aside, the new one moved in, the old one deleted;
+    ``reading_folder`` completes what a crash in between left. Where ``path`` is a link, that to which it points is
+    replaced. FileExistsError if it is a file.
     """
-    path = Path(os.path.abspath(path))
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     if path.exists() and not path.is_dir():
         raise FileExistsError(f"{path} is a file; a folder cannot take its place")
@@ -60,14 +93,15 @@ def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         for file in (entry for entry in temporary.rglob("*") if entry.is_file()):
             _flush(file)
         flush_folder(temporary)
-        _swap_in(temporary, path)
+        with _locked(path.parent, fcntl.LOCK_EX):
+            _swap_in(temporary, path)
     except BaseException:
         _remove(temporary)
         raise
 
 
 def _swap_in(temporary: Path, path: Path) -> None:
-    aside = path.with_name(f".{path.name}{_OLD}")
+    aside = _aside(path)
     if path.exists():
         _remove(aside)
         os.rename(path, aside)
@@ -81,22 +115,45 @@ def _swap_in(temporary: Path, path: Path) -> None:
     _remove(aside)
 
 
-def finish_swap(path: str | os.PathLike[str]) -> Path:
-    """``path``, after putting back the old folder if a crash struck before the new one was moved in.
+@contextmanager
+def reading_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """``path``, which nobody replaces until the block ends; put back first if a crash struck amid its replacement.
 
     Raises:
         FileNotFoundError: there is no such folder, nor an old one aside.
         NotADirectoryError: it is a file.
     """
-    path = Path(os.path.abspath(path))
-    aside = path.with_name(f".{path.name}{_OLD}")
-    if not path.exists() and aside.is_dir():
-        os.rename(aside, path)
-    if not path.exists():
-        raise FileNotFoundError(f"there is no folder {path}")
-    if not path.is_dir():
-        raise NotADirectoryError(f"{path} is a file, expected the folder of a saved model")
-    return path
+    path = Path(os.path.realpath(path))
+    with _locked(path.parent, fcntl.LOCK_SH):
+        # Under the lock nobody is between two renames: what is still aside was left by a crash.
+        if not path.exists() and _aside(path).is_dir():
+            with suppress(FileNotFoundError):  # another reader was first
+                os.rename(_aside(path), path)
+        if not path.exists():
+            raise FileNotFoundError(f"there is no folder {path}")
+        if not path.is_dir():
+            raise NotADirectoryError(f"{path} is a file, expected the folder of a saved model")
+        yield path
+
+
+@contextmanager
+def _locked(folder: Path, mode: int) -> Iterator[None]:
+    """Hold ``folder`` against other processes and threads: shared by readers, alone while names within it change.
+
+    The lock is on the folder itself, so that no file of its own is left behind. Some network file systems cannot lock a
+    folder, and some users may not open it: there replacing a model while it is read can still make the reader fail.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        yield
+        return
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, mode)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def flush_folder(path: Path) -> None:
@@ -110,6 +167,11 @@ def _flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _aside(path: Path) -> Path:
+    """Where the old folder waits while the new one is moved in."""
+    return path.with_name(f".{path.name}.old")
 
 
 def _beside(path: Path) -> Path:

@@ -39,9 +39,10 @@ class Model(Network):
     ``sample_weight`` has one entry for each sample or position; where it is 0 is padding, which nothing looks at.
 
     ``predict``, ``evaluate`` and ``token_log_probs`` may run on one model from many threads at once; while it trains,
-    they raise RuntimeError in other threads. Stateful layers carry one set of states, so that concurrent callers must
-    bring their own: ``states`` (not in Keras) is a dict, empty at first, in which they are carried in place of the
-    layers'. ``seed`` decides dropout and shuffling; by default it is the global seed.
+    they raise RuntimeError in other threads, and so does all that copies or saves weights. Stateful layers carry one
+    set of states, so that concurrent callers must bring their own: ``states`` (not in Keras) is a dict, empty at first,
+    in which they are carried in place of the layers'. ``seed`` decides dropout and shuffling; by default it is the
+    global seed.
     """
 
     def __init__(self, inputs: Any, outputs: Any, name: str | None = None, *, seed: int | None = None) -> None:
@@ -130,7 +131,7 @@ class Model(Network):
         there itself. Stateful layers keep their states between batches and epochs; validation starts them from zero.
 
         Raises:
-            FloatingPointError: the loss or a gradient is not finite. The weights are the last good ones.
+            FloatingPointError: the loss or a gradient is not finite. That step changed no weight.
             RuntimeError: the model is not compiled, or another thread is using it.
         """
         self.ensure_built(x)
@@ -237,29 +238,38 @@ class Model(Network):
 
     def get_state(self) -> ModelState:
         """All that a bit-exact resume needs; the arrays are the model's own, to be written or copied at once."""
-        return model_io.get_state(self)
+        with self.usage.reading():
+            return model_io.get_state(self)
 
     def set_state(self, state: ModelState) -> None:
         """Copy the state in; ValueError, and nothing changes, where it is not that of such a model."""
         with self.usage.training():
             model_io.set_state(self, state)
-            self.weights_version += 1
 
     # Files ----------------------------------------------------------------------------------------------------------
 
     def save_weights(self, filepath: str | os.PathLike[str]) -> None:
         """Write all weights to a safetensors file, under the names of ``named_weights``."""
-        model_io.save_weights(self, filepath)
+        with self.usage.reading():
+            model_io.save_weights(self, filepath)
 
     def load_weights(self, filepath: str | os.PathLike[str]) -> None:
         """Read what ``save_weights`` wrote; ValueError where names, shapes or the file itself are not right."""
         with self.usage.training():
             model_io.load_weights(self, filepath)
-            self.weights_version += 1
 
     def save(self, filepath: str | os.PathLike[str]) -> None:
-        """Write a folder: architecture, weights and, where compiled, how it trains with the optimizer's moments."""
-        model_io.save_model(self, filepath)
+        """Write a folder: architecture, weights and, where compiled, how it trains with the optimizer's moments.
+
+        A model that is there is replaced.
+
+        Raises:
+            FileExistsError: ``filepath`` is a file.
+            ValueError: it is a folder that holds anything else, or the current one.
+            RuntimeError: another thread trains the model.
+        """
+        with self.usage.reading():
+            model_io.save_model(self, filepath)
 
     @staticmethod
     def load(filepath: str | os.PathLike[str]) -> "Model":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,12 +15,14 @@ from .layers.base import Layer, SymbolicTensor
 from .layers.core import InputLayer
 from .layers.recurrent import Recurrent
 from .tape import Parameter
-from .typing import Array
+from .typing import Array, Float
 
 if TYPE_CHECKING:
     from .model import Model
 
+FORMAT = "recurlm.Model"
 FORMAT_VERSION = 1
+_FILES = ("config.json", "model.safetensors", "training.safetensors")
 
 
 class ModelState(NamedTuple):
@@ -54,23 +57,50 @@ def get_state(model: Model) -> ModelState:
 def set_state(model: Model, state: ModelState) -> None:
     """See ``Model.set_state``."""
     optimizer, values = model.optimizer, state.values
-    missing = {"seed", "step", "iterations", "learning_rate", "metrics"} - set(values)
-    if missing:
-        raise ValueError(f"the state lacks {', '.join(sorted(missing))}")
+    _check_values(values)
     named = model.named_weights()
     targets: dict[str, Array] = {f"weights/{name}": parameter.value for name, parameter in named.items()}
     targets |= _slots(model, named)
-    carried = {name: array for name, array in state.arrays.items() if name.startswith("states/")}
-    _copy_arrays({name: a for name, a in state.arrays.items() if name not in carried}, targets, "the state")
-    model.compiled.set_state(values["metrics"])
-    for layer in _stateful(model):
-        parts = [carried.get(f"states/{layer.name}.{i}") for i in range(layer.state_count)]
+    kept = {name: array for name, array in state.arrays.items() if not name.startswith("states/")}
+    carried = {layer: _carried(layer, state.arrays) for layer in _stateful(model)}
+    _check_arrays(kept, targets, "the state")
+    model.compiled.set_state(values["metrics"])  # the last that can fail
+    for name, parameter in named.items():
+        parameter.assign(kept[f"weights/{name}"])
+        del targets[f"weights/{name}"]
+    for name, slot in targets.items():
+        slot[...] = kept[name]
+    for layer, parts in carried.items():
         layer.reset_states()
-        if all(part is not None for part in parts):
-            layer.states[layer.name] = [np.array(part, np.float32) for part in parts]
+        if parts:
+            layer.states[layer.name] = parts
     model.seed, model.step, optimizer.iterations = values["seed"], values["step"], values["iterations"]
     if values["learning_rate"] is not None and not optimizer.scheduled:
         optimizer.learning_rate = values["learning_rate"]
+
+
+def _check_values(values: Mapping[str, Any]) -> None:
+    missing = {"seed", "step", "iterations", "learning_rate", "metrics"} - set(values)
+    if missing:
+        raise ValueError(f"the state lacks {', '.join(sorted(missing))}")
+    for name in ("seed", "step", "iterations"):
+        if type(values[name]) is not int or values[name] < 0:
+            raise ValueError(f"the state is damaged: {name} must be an integer from 0 on, got {values[name]!r}")
+    rate = values["learning_rate"]
+    if rate is not None and not (isinstance(rate, (int, float)) and math.isfinite(rate)):
+        raise ValueError(f"the state is damaged: learning_rate must be a finite number or None, got {rate!r}")
+
+
+def _carried(layer: Recurrent, arrays: Mapping[str, Array]) -> list[Float]:
+    """Copies of what the layer carries; none where the state has nothing for it."""
+    found = [arrays.get(f"states/{layer.name}.{i}") for i in range(layer.state_count)]
+    parts = [np.array(part, np.float32) for part in found if part is not None]
+    if len(parts) < layer.state_count:
+        return []
+    if any(part.ndim != 2 or part.shape[1] != layer.units or len(part) != len(parts[0]) for part in parts):
+        shapes = ", ".join(str(part.shape) for part in parts)
+        raise ValueError(f"the state is not of this model: {layer.name} carries (batch, {layer.units}), got {shapes}")
+    return parts
 
 
 def _slots(model: Model, named: Mapping[str, Parameter]) -> dict[str, Array]:
@@ -87,8 +117,8 @@ def _stateful(model: Model) -> list[Recurrent]:
     return [layer for layer in model.layers if isinstance(layer, Recurrent) and layer.stateful]
 
 
-def _copy_arrays(source: Mapping[str, Array], targets: Mapping[str, Array], what: str) -> None:
-    """Copy all arrays into those of the same names after all names, shapes and dtypes were checked."""
+def _check_arrays(source: Mapping[str, Array], targets: Mapping[str, Array], what: str) -> None:
+    """ValueError unless both have the same names, shapes and dtypes."""
     missing, extra = sorted(set(targets) - set(source)), sorted(set(source) - set(targets))
     if missing or extra:
         wrong = f"lacks {missing[0]!r}" if missing else f"has {extra[0]!r}, which the model has not"
@@ -97,8 +127,6 @@ def _copy_arrays(source: Mapping[str, Array], targets: Mapping[str, Array], what
         if source[name].shape != target.shape or source[name].dtype != np.float32:
             found = f"{source[name].dtype} {source[name].shape}"
             raise ValueError(f"{what} is not of this model: {name} must be float32 {target.shape}, got {found}")
-    for name, target in targets.items():
-        target[...] = source[name]
 
 
 # Weights -------------------------------------------------------------------------------------------------------------
@@ -111,8 +139,10 @@ def save_weights(model: Model, path: str | os.PathLike[str]) -> None:
 
 def load_weights(model: Model, path: str | os.PathLike[str]) -> None:
     """See ``Model.load_weights``."""
-    targets = {name: parameter.value for name, parameter in model.named_weights().items()}
-    _copy_arrays(files.read_safetensors(path), targets, str(path))
+    named, arrays = model.named_weights(), files.read_safetensors(path)
+    _check_arrays(arrays, {name: parameter.value for name, parameter in named.items()}, str(path))
+    for name, parameter in named.items():
+        parameter.assign(arrays[name])
 
 
 # Architecture --------------------------------------------------------------------------------------------------------
@@ -181,10 +211,11 @@ def _layers_from_config(configs: list[dict[str, Any]]) -> list[Layer]:
 
 def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     """See ``Model.save``."""
-    config = {"format": "recurlm.Model", "format_version": FORMAT_VERSION, "model": graph_config(model)}
+    target = files.check_target(path, {"format": FORMAT}, _FILES)
+    config = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": graph_config(model)}
     if model.is_compiled:
         config["compiled"] = _recipe_config(model)
-    with files.replace_folder(path) as folder:
+    with files.replace_folder(target) as folder:
         save_weights(model, folder / "model.safetensors")
         if model.is_compiled:
             state = get_state(model)
@@ -201,7 +232,11 @@ def load_model(path: str | os.PathLike[str]) -> Model:
         FileNotFoundError: there is no such folder, or a file of it is missing.
         ValueError: a file is damaged, or was written by a later version.
     """
-    folder = files.finish_swap(path)
+    with files.reading_folder(path) as folder:
+        return _read_model(folder)
+
+
+def _read_model(folder: Path) -> Model:
     config = _read_config(folder)
     try:
         model = model_from_config(config["model"])
@@ -221,7 +256,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no saved model: it has no config.json")
     config = files.read_json(path)
-    if not isinstance(config, dict) or config.get("format") != "recurlm.Model":
+    if not isinstance(config, dict) or config.get("format") != FORMAT:
         raise ValueError(f"{path} is not the configuration of a saved model")
     version = config.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:

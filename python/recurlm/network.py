@@ -26,7 +26,6 @@ class Network:
         self.name = name or automatic_name(type(self).__name__)
         self.seed = global_seed() if seed is None else check_seed(seed)
         self.step = 0  # training steps ever taken: what dropout draws from
-        self.weights_version = 0
         self.usage = Usage()
         self.tape = Tape()  # of the thread that trains
         self._tapes: list[Tape] = []
@@ -144,15 +143,23 @@ class Network:
             named.update((f"{name}.{parameter.name}", parameter) for parameter in layer.weights)
         return named
 
+    @property
+    def weights_version(self) -> int:
+        """Rises whenever a weight is written, through the model, a layer, an optimizer or another model that shares it.
+
+        What is written straight into a parameter's array is not counted.
+        """
+        return sum(parameter.version for parameter in self.weights)
+
     def get_weights(self) -> list[Float]:
-        """Copies of all weights."""
-        return [parameter.value.copy() for parameter in self.weights]
+        """Copies of all weights; RuntimeError while another thread trains the model."""
+        with self.usage.reading():
+            return [parameter.value.copy() for parameter in self.weights]
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Copy ``weights`` in, e.g. a Keras model's; ValueError on another number or shape, and nothing changes."""
         with self.usage.training():
             assign(self.name, self.weights, weights)
-            self.weights_version += 1
 
     def count_params(self) -> int:
         """Number of elements of all weights."""

@@ -15,11 +15,12 @@ States = dict[str, list[Float]]
 
 
 class Parameter:
-    """A trainable array, written in place; ``grad`` is allocated when first needed."""
+    """A trainable array, written in place; ``grad`` is allocated when first needed, ``version`` counts the writes."""
 
     def __init__(self, name: str, value: Float) -> None:
         self.name = name
         self.value = np.ascontiguousarray(value, np.float32)
+        self.version = 0
         self.grad_is_zero = True
         self._grad: Float | None = None
 
@@ -34,6 +35,11 @@ class Parameter:
         if self._grad is None:
             self._grad = np.zeros_like(self.value)
         return self._grad
+
+    def assign(self, value: Array) -> None:
+        """Copy ``value``, of the same shape, in."""
+        self.value[...] = value
+        self.version += 1
 
     def __repr__(self) -> str:
         return f"<Parameter {self.name} {self.shape}>"

@@ -29,7 +29,6 @@ def train_step(model: Model, batch: Batch) -> None:
         model.last_loss = backpropagate(compiled, tape, batch)
         compiled.optimizer.apply([p for p in model.trainable_weights if p in tape.written])
     model.step += 1
-    model.weights_version += 1
 
 
 def backpropagate(compiled: Compiled, tape: Tape, batch: Batch) -> float:
@@ -93,23 +92,32 @@ class FitLoop:
         return logs
 
     def _step(self, epoch: int, step: int, batch: Batch) -> bool:
-        """Whether the step was finite; if it was not, weights are the last good ones."""
+        """Whether the step was finite; if it was not, it changed no weight."""
         try:
             train_step(self.model, batch)
         except FloatingPointError as error:
             if not self.stops_on_nan:
-                raise FloatingPointError(
-                    f"epoch {epoch + 1}, step {step + 1}: {error}; no weight was changed"
-                ) from None
+                outcome = _outcome(self.model)
+                raise FloatingPointError(f"epoch {epoch + 1}, step {step + 1}: {error}; {outcome}") from None
             self.model.stop_training = True
             return False
         return True
+
+
+def _outcome(model: Model) -> str:
+    """What a step that was not finite left: finite gradients of the step before can make an update overflow."""
+    for name, parameter in model.named_weights().items():
+        if not np.isfinite(parameter.value).all():
+            return f"{name} is not finite since an earlier update: lower the learning rate or clip the gradients"
+    return "no weight was changed"
 
 
 class Validation:
     """Data on which ``fit`` evaluates after every ``frequency`` epochs, or after those listed."""
 
     def __init__(self, data: Batches, frequency: int | Iterable[int]) -> None:
+        if isinstance(frequency, int) and frequency < 1:
+            raise ValueError(f"validation_freq must be a positive integer or a list of epochs, got {frequency!r}")
         self.data = data
         self.frequency = frequency if isinstance(frequency, int) else set(frequency)
 

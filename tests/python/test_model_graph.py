@@ -1,6 +1,8 @@
 """Graphs: several inputs and outputs, shared, frozen and tied layers, and what is refused."""
 
 import threading
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -164,7 +166,7 @@ def test_summary_and_counts() -> None:
     assert any(f"{model.count_params():,}" in line for line in lines)
 
 
-def test_many_threads_may_predict_but_not_while_another_trains() -> None:
+def test_many_threads_may_predict_but_not_while_another_trains(tmp_path: Path) -> None:
     tokens = Input((None,))
     model = Model(tokens, Dense(3)(LSTM(16)(Embedding(9, 8)(tokens))))
     model.compile("sgd", "mse")
@@ -186,22 +188,49 @@ def test_many_threads_may_predict_but_not_while_another_trains() -> None:
 
     errors: list[BaseException] = []
 
+    def attempt(read: Callable[[], Any]) -> None:
+        try:
+            read()
+        except RuntimeError as error:
+            errors.append(error)
+
     class Meddle(callbacks.Callback):
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            def predict() -> None:
-                try:
-                    model.predict(batches[0], verbose=0)
-                except RuntimeError as error:
-                    errors.append(error)
+            for read in reads:
+                thread = threading.Thread(target=attempt, args=(read,))
+                thread.start()
+                thread.join()
+                read()  # the training thread itself may
 
-            thread = threading.Thread(target=predict)
-            thread.start()
-            thread.join()
-            model.predict(batches[0], verbose=0)  # the training thread itself may
-
+    reads: list[Callable[[], Any]] = [
+        lambda: model.predict(batches[0], verbose=0),
+        model.get_weights,
+        model.get_state,
+        lambda: model.save_weights(tmp_path / "weights.safetensors"),
+        lambda: model.save(tmp_path / "model"),
+    ]
     model.fit(batches[0], normal(RNG, 4, 3), verbose=0, callbacks=[Meddle()])
-    assert len(errors) == 1
-    assert "being trained by another thread" in str(errors[0])
+    assert len(errors) == len(reads)
+    assert all("being trained by another thread" in str(error) for error in errors)
+
+
+def test_every_way_to_write_weights_raises_their_version(tmp_path: Path) -> None:
+    x = Input((2,))
+    layer = Dense(2)
+    model, other = Model(x, layer(x)), Model(x, layer(x))
+    model.compile("sgd", "mse")
+    model.save_weights(tmp_path / "weights.safetensors")
+    seen = [other.weights_version]
+    for write in (
+        lambda: layer.set_weights(layer.get_weights()),
+        lambda: model.set_weights(model.get_weights()),
+        lambda: model.load_weights(tmp_path / "weights.safetensors"),
+        lambda: model.set_state(model.get_state()),
+        lambda: model.train_on_batch(np.ones((3, 2)), np.ones((3, 2))),
+    ):
+        write()
+        seen.append(other.weights_version)
+    assert seen == sorted(set(seen))
 
 
 def test_nothing_large_is_allocated_after_the_first_step() -> None:

@@ -86,6 +86,15 @@ def test_a_nonfinite_gradient_changes_nothing() -> None:
         np.testing.assert_array_equal(parameter.value, value)
 
 
+def test_a_schedule_that_gives_nan_changes_nothing() -> None:
+    made = parameters()
+    before = [parameter.value.copy() for parameter in made]
+    with pytest.raises(ValueError, match="learning rate of step 0 must be finite, the schedule gave nan"):
+        SGD(lambda step: math.nan).apply(made)
+    for parameter, value in zip(made, before, strict=True):
+        np.testing.assert_array_equal(parameter.value, value)
+
+
 def test_slots_start_as_keras_has_them() -> None:
     (parameter,) = parameters(1)
     assert [
@@ -132,6 +141,12 @@ def test_names_and_configurations(name: str) -> None:
         (lambda: Adam(global_clipnorm=-1), ValueError, "global_clipnorm must be positive, got -1"),
         (lambda: SGD(momentum=2), ValueError, "momentum must be from 0 to 1, got 2"),
         (lambda: SGD("fast"), ValueError, "learning_rate must be a finite number or a schedule, got 'fast'"),
+        (lambda: SGD(float("nan")), ValueError, "learning_rate must be a finite number or a schedule, got nan"),
+        (lambda: SGD(None), ValueError, "learning_rate must be a finite number or a schedule, got None"),
+        (lambda: SGD(weight_decay=float("nan")), ValueError, "weight_decay must be a finite number from 0 on, got nan"),
+        (lambda: AdamW(weight_decay=-1), ValueError, "weight_decay must be a finite number from 0 on, got -1"),
+        (lambda: SGD(0.1, use_ema=True), TypeError, "SGD has no argument 'use_ema'"),
+        (lambda: AdamW(momentum=0.1), TypeError, "AdamW has no argument 'momentum'"),
         (lambda: optimizers.get("lion"), ValueError, "unknown optimizer 'lion'; known are"),
         (lambda: schedules.PiecewiseConstantDecay([1], [1.0]), ValueError, "values must be one more than boundaries"),
         (lambda: schedules.CosineDecay(0.1, 0), ValueError, "decay_steps must be positive, got 0"),

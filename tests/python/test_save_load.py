@@ -1,15 +1,22 @@
+import copy
 import json
 import os
 import shutil
+import subprocess
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from recurlm import Input, Model, files, optimizers
+from recurlm import Input, LanguageModel, Model, files, optimizers
 from recurlm.layers import GRU, LSTM, Dense, Dropout, Embedding, Masking, SimpleRNN
+from recurlm.model_io import ModelState
 from recurlm.optimizers import schedules
+from recurlm.text.tokenizers import CharTokenizer
 from tests.python.models import ids, normal
 
 RNG = np.random.default_rng(29)
@@ -231,3 +238,126 @@ def test_disk_full_keeps_the_previous_model(tmp_path: Path, monkeypatch: pytest.
     np.testing.assert_array_equal(Model.load(folder).get_weights()[0], before)
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
     shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "present", [{"thesis.txt": "years"}, {"config.json": "{}", "app.js": "x"}, {"config.json": "["}]
+)
+def test_folders_that_are_no_model_are_kept(tmp_path: Path, present: dict[str, str]) -> None:
+    folder = tmp_path / "home"
+    folder.mkdir()
+    for name, text in present.items():
+        (folder / name).write_text(text)
+    with pytest.raises(ValueError, match="home exists and is not a model: choose another folder"):
+        saved(folder)
+    with pytest.raises(ValueError, match="home exists and is not a model: choose another folder"):
+        LanguageModel(units=2).save(folder)
+    assert {path.name: path.read_text() for path in folder.iterdir()} == present
+
+
+def test_a_model_with_other_files_or_of_another_kind_is_kept(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "model")
+    with pytest.raises(ValueError, match="exists and is not a model"):
+        LanguageModel(units=2).save(folder)
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(ValueError, match=r"holds notes\.txt, which is no part of a model"):
+        saved(folder)
+    assert (folder / "notes.txt").read_text() == "mine"
+    (tmp_path / "empty").mkdir()
+    Model.load(saved(tmp_path / "empty"))
+
+
+@pytest.mark.parametrize("path", ["", ".", "..", "sub/.."])
+def test_the_current_folder_is_not_replaced(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here" / "sub").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "here")
+    with pytest.raises(ValueError, match="is or contains the current folder"):
+        saved(path)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="is or contains the current folder"):
+        LanguageModel(units=2).save(path)
+    assert (tmp_path / "here" / "sub").is_dir()
+
+
+def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "disk" / "model")
+    for _ in range(3):
+        saved(link)
+        Model.load(link)
+    assert link.is_symlink()
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_dir()) == ["disk", "link", "model"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "link"]
+
+
+def test_readers_and_writers_of_one_folder_do_not_meet(tmp_path: Path) -> None:
+    folder = saved(tmp_path / "model")
+    # A loader in another process, as long as there is input.
+    code = (
+        "import select, sys, recurlm\n"
+        "print('ready', flush=True)\n"
+        "while not select.select([sys.stdin], [], [], 0)[0]:\n"
+        "    recurlm.Model.load(sys.argv[1])\n"
+    )
+    command = [sys.executable, "-c", code, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as reader:
+        assert reader.stdout is not None
+        assert reader.stdout.readline() == b"ready\n"
+        end = time.monotonic() + 1.5
+        while time.monotonic() < end:
+            saved(folder)
+        _, errors = reader.communicate(b"stop\n", timeout=60)
+    assert (reader.returncode, errors) == (0, b"")
+
+
+def test_a_reader_waits_while_a_folder_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = saved(tmp_path / "model")
+    real, loaded = os.rename, []
+    reader = threading.Thread(target=lambda: loaded.append(Model.load(folder)))
+
+    def slow(a: Any, b: Any) -> None:
+        real(a, b)
+        if not reader.ident:  # after the first of two renames there is no folder
+            reader.start()
+            time.sleep(0.2)
+            assert not loaded
+
+    monkeypatch.setattr(files.os, "rename", slow)
+    saved(folder)
+    reader.join(30)
+    assert len(loaded) == 1
+
+
+def test_a_state_that_does_not_fit_changes_nothing() -> None:
+    x = Input((None, 3))
+    model = Model(x, Dense(2)(LSTM(4, stateful=True, name="memory")(x)))
+    model.compile("adam", "mse", metrics=["mae"])
+    model.fit(normal(RNG, 4, 5, 3), normal(RNG, 4, 2), verbose=0)
+    good = model.get_state()
+    arrays = {name: array + 1 for name, array in good.arrays.items()}
+    before = copy.deepcopy(good)
+    wrong: list[tuple[dict[str, Any], dict[str, Any], str]] = [
+        ({}, {"metrics": {"sums": [1.0], "metrics": []}}, "metrics are not those"),
+        ({}, {"metrics": {"sums": good.values["metrics"]["sums"], "metrics": [[1.0]]}}, "metrics are not those"),
+        ({}, {"metrics": None}, "saved metrics are damaged"),
+        ({}, {"step": "3"}, "step must be an integer from 0 on, got '3'"),
+        ({}, {"seed": -1}, "seed must be an integer"),
+        ({}, {"learning_rate": float("nan")}, "learning_rate must be a finite number or None, got nan"),
+        ({"states/memory.0": np.zeros((4, 5), np.float32)}, {}, r"memory carries \(batch, 4\), got \(4, 5\)"),
+    ]
+    for extra, values, message in wrong:
+        with pytest.raises(ValueError, match=message):
+            model.set_state(ModelState(arrays | extra, good.values | values))
+        now = model.get_state()
+        assert now.values == before.values
+        for name, array in before.arrays.items():
+            np.testing.assert_array_equal(now.arrays[name], array)
+
+
+def test_a_tokenizer_nested_too_deep_is_one_clear_error(tmp_path: Path) -> None:
+    tokenizer = CharTokenizer()
+    tokenizer.train(["abc"])
+    LanguageModel(units=2, tokenizer=tokenizer).save(tmp_path / "lm")
+    (tmp_path / "lm" / "tokenizer.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"tokenizer\.json is damaged"):
+        LanguageModel.load(tmp_path / "lm")

@@ -56,5 +56,5 @@ class CSVLogger(Callback):
 class TerminateOnNaN(Callback):
     """Where the loss or a gradient is not finite, ``fit`` stops and returns its History, instead of raising.
 
-    Either way the weights are the last good ones.
+    Either way that step changes no weight.
     """

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .. import files
 from ..files import (
     atomic_write,
-    finish_swap,
     read_json,
     read_safetensors,
+    reading_folder,
     replace_folder,
     write_json,
     write_safetensors,
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 KIND = "language_model"
+_FILES = ("config.json", "model.safetensors", "tokenizer.json", "selftest.json")
 
 # Instruction sets were measured to differ by at most 1.5e-6 in a log-probability; a damaged weight makes far more.
 _TOLERANCE = 1e-4
@@ -52,27 +54,30 @@ def write(lm: LanguageModel, folder: Path) -> None:
     write_json(folder / "selftest.json", {"ids": ids.tolist(), "log_probs": log_probs})
 
 
-def check_target(folder: Path) -> None:
-    """ValueError if saving a model in ``folder`` would overwrite something else."""
-    if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not (folder / "config.json").exists())):
-        raise ValueError(f"{folder} exists and is not a model: choose another folder")
+def check_target(folder: Path) -> Path:
+    """Where saving a model in ``folder`` writes; ValueError or FileExistsError if something else is there."""
+    return files.check_target(folder, {"kind": KIND}, _FILES)
 
 
 def save(lm: LanguageModel, folder: Path) -> None:
     """Replace the model in ``folder``, once the new one was read back."""
-    check_target(folder)
-    with replace_folder(folder) as temporary:
-        write(lm, temporary)
+    with replace_folder(check_target(folder)) as temporary:
+        with lm.model.usage.reading():
+            write(lm, temporary)
         load(type(lm), temporary, check=True)
 
 
 def load(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
     """The model in ``folder``; ``check`` compares a few predictions with those it was saved with."""
-    folder = finish_swap(folder)
+    with reading_folder(folder) as found:
+        return _read(cls, found, check)
+
+
+def _read(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
     fields = read_config(folder)
     try:
         tokenizer = tokenizers.from_json((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{folder / 'tokenizer.json'} is damaged: {error}") from None
     if tokenizer.kind != fields.pop("tokenizer"):
         raise ValueError(f"{folder / 'tokenizer.json'} is of another kind than config.json says")

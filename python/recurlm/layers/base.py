@@ -5,7 +5,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import initializers
 from ..arrays import to_batch_major, to_inner
 from ..naming import automatic_name
 from ..tape import Call, Parameter, Tape
@@ -195,12 +194,7 @@ def assign(owner: str, parameters: Sequence[Parameter], weights: Sequence[Any]) 
         if array.shape != parameter.shape:
             raise ValueError(f"{owner}: weight {i} ({parameter.name}) has shape {parameter.shape}, got {array.shape}")
     for parameter, array in zip(parameters, arrays, strict=True):
-        parameter.value[...] = array
-
-
-def initializer_config(initializer: Any) -> dict[str, Any]:
-    """For ``get_config``."""
-    return initializers.serialize(initializer)
+        parameter.assign(array)
 
 
 def check_positive(layer: str, name: str, value: Any) -> int:

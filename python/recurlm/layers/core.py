@@ -9,7 +9,7 @@ from .. import _core, initializers
 from ..seeding import check_seed
 from ..tape import Call, Parameter
 from ..typing import Array, Float, Mask, Shape
-from .base import Layer, Node, SymbolicTensor, check_positive, initializer_config
+from .base import Layer, Node, SymbolicTensor, check_positive
 
 ACTIVATIONS = ("linear", "tanh", "sigmoid", "relu", "softmax")
 
@@ -129,7 +129,7 @@ class Embedding(Layer):
         return super().get_config() | {
             "input_dim": self.input_dim,
             "output_dim": self.output_dim,
-            "embeddings_initializer": initializer_config(self.embeddings_initializer),
+            "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
             "mask_zero": self.mask_zero,
         }
 
@@ -256,8 +256,8 @@ class Dense(Layer):
             "units": self.units,
             "activation": self.activation,
             "use_bias": self.use_bias,
-            "kernel_initializer": initializer_config(self.kernel_initializer),
-            "bias_initializer": initializer_config(self.bias_initializer),
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "bias_initializer": initializers.serialize(self.bias_initializer),
             "tied_to": self.tied_to and self.tied_to.name,
         }
 

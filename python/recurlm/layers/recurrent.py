@@ -9,7 +9,7 @@ from .. import _core, initializers
 from ..seeding import check_seed
 from ..tape import Call, Parameter, States
 from ..typing import Array, Float, Mask, Shape
-from .base import Layer, check_positive, initializer_config
+from .base import Layer, check_positive
 from .core import check_activation, draw_dropout
 
 
@@ -262,7 +262,7 @@ class Recurrent(Layer):
     def get_config(self) -> dict[str, Any]:
         config = super().get_config()
         for key in ("kernel_initializer", "recurrent_initializer", "bias_initializer"):
-            config[key] = initializer_config(getattr(self, key))
+            config[key] = initializers.serialize(getattr(self, key))
         for key in ("units", "activation", "use_bias", "dropout", "seed", "return_sequences", "return_state"):
             config[key] = getattr(self, key)
         for key in ("go_backwards", "stateful", "zero_output_for_mask"):

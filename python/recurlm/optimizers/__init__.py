@@ -7,7 +7,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -38,13 +38,18 @@ class Optimizer:
     def __init__(
         self,
         learning_rate: Rate,
+        hyperparameters: Mapping[str, Any],
         weight_decay: float | None = None,
         clipnorm: float | None = None,
         clipvalue: float | None = None,
         global_clipnorm: float | None = None,
         name: str | None = None,
-        **hyperparameters: Any,
+        **unknown: Any,
     ) -> None:
+        for key in unknown:
+            raise TypeError(f"{type(self).__name__} has no argument {key!r}")
+        if weight_decay is not None and not 0 <= weight_decay < math.inf:
+            raise ValueError(f"weight_decay must be a finite number from 0 on, got {weight_decay!r}")
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         given = {key: value for key, value in clips.items() if value is not None}
         if len(given) > 1:
@@ -57,7 +62,7 @@ class Optimizer:
         self.weight_decay = weight_decay
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
         self.iterations = 0
-        self.hyperparameters = hyperparameters
+        self.hyperparameters = dict(hyperparameters)
         self.rule = _core.UpdateRule(self.kind, clip_value=clipvalue or 0.0, **hyperparameters)
         self._slots: dict[Parameter, list[Float]] = {}
         self._not_decayed: tuple[set[Parameter], list[str]] = (set(), [])
@@ -72,7 +77,7 @@ class Optimizer:
     def learning_rate(self, rate: Rate) -> None:
         if callable(getattr(self, "_learning_rate", None)):
             raise TypeError("learning_rate is a schedule and cannot be set; give the optimizer a number instead")
-        if not callable(rate) and (isinstance(rate, str) or not math.isfinite(rate)):
+        if not callable(rate) and not (isinstance(rate, (int, float, np.number)) and math.isfinite(rate)):
             raise ValueError(f"learning_rate must be a finite number or a schedule, got {rate!r}")
         self._learning_rate = rate if callable(rate) else float(rate)
 
@@ -95,7 +100,15 @@ class Optimizer:
         return self._slots[parameter]
 
     def apply(self, parameters: Sequence[Parameter]) -> None:
-        """Take one step with the parameters' gradients. FloatingPointError, and no change, if one is not finite."""
+        """Take one step with the parameters' gradients.
+
+        Raises:
+            FloatingPointError: a gradient is not finite; no parameter has changed.
+            ValueError: the schedule gave no finite learning rate; no parameter has changed.
+        """
+        rate = self.learning_rate
+        if not math.isfinite(rate):
+            raise ValueError(f"the learning rate of step {self.iterations} must be finite, the schedule gave {rate!r}")
         gradients = [parameter.grad for parameter in parameters]
         norms = np.sqrt(_core.squared_norms(gradients))
         if not np.isfinite(norms).all():
@@ -105,7 +118,7 @@ class Optimizer:
         _core.apply_update(
             self.rule,
             self.iterations + 1,
-            self.learning_rate,
+            rate,
             [parameter.value for parameter in parameters],
             gradients,
             [self.slots(parameter) for parameter in parameters],
@@ -113,6 +126,8 @@ class Optimizer:
             decays,
         )
         self.iterations += 1
+        for parameter in parameters:
+            parameter.version += 1
 
     def _scales(self, norms: Array) -> Array:
         scales = np.ones(len(norms), np.float64)
@@ -154,7 +169,7 @@ class SGD(Optimizer):
     ) -> None:
         if not 0 <= momentum <= 1:
             raise ValueError(f"momentum must be from 0 to 1, got {momentum!r}")
-        super().__init__(learning_rate, momentum=momentum, nesterov=nesterov, **kwargs)
+        super().__init__(learning_rate, {"momentum": momentum, "nesterov": nesterov}, **kwargs)
 
 
 class RMSprop(Optimizer):
@@ -171,7 +186,8 @@ class RMSprop(Optimizer):
         centered: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(learning_rate, rho=rho, momentum=momentum, epsilon=epsilon, centered=centered, **kwargs)
+        hyperparameters = {"rho": rho, "momentum": momentum, "epsilon": epsilon, "centered": centered}
+        super().__init__(learning_rate, hyperparameters, **kwargs)
 
 
 class Adagrad(Optimizer):
@@ -186,7 +202,7 @@ class Adagrad(Optimizer):
         epsilon: float = 1e-7,
         **kwargs: Any,
     ) -> None:
-        super().__init__(learning_rate, epsilon=epsilon, **kwargs)
+        super().__init__(learning_rate, {"epsilon": epsilon}, **kwargs)
         self.initial_slot = initial_accumulator_value
 
     def get_config(self) -> dict[str, Any]:
@@ -207,7 +223,8 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(learning_rate, beta_1=beta_1, beta_2=beta_2, epsilon=epsilon, amsgrad=amsgrad, **kwargs)
+        hyperparameters = {"beta_1": beta_1, "beta_2": beta_2, "epsilon": epsilon, "amsgrad": amsgrad}
+        super().__init__(learning_rate, hyperparameters, **kwargs)
 
 
 class AdamW(Adam):
