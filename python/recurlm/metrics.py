@@ -169,8 +169,8 @@ class TopKCategoricalAccuracy(SparseTopKCategoricalAccuracy):
     """How often the target is among the ``k`` most probable classes; targets are one-hot."""
 
 
-class Perplexity(_RowMean):
-    """``exp`` of the mean negative log-probability of the targets."""
+class SparseCategoricalCrossentropy(_RowMean):
+    """The mean negative log-probability of the targets, which are ids."""
 
     def __init__(self, name: str | None = None, from_logits: bool = False) -> None:
         super().__init__(name)
@@ -186,6 +186,10 @@ class Perplexity(_RowMean):
 
     def row_values(self, rows: Rows) -> Values:
         return -rows.log_probs.astype(np.float64)
+
+
+class Perplexity(SparseCategoricalCrossentropy):
+    """``exp`` of the mean negative log-probability of the targets."""
 
     def result(self) -> float:
         mean = super().result()
@@ -256,7 +260,8 @@ _CLASSES: dict[str, Callable[..., Metric]] = {
     cls.__name__: cls
     for cls in (
         *(MeanSquaredError, MeanAbsoluteError, BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy),
-        *(TopKCategoricalAccuracy, SparseTopKCategoricalAccuracy, Perplexity, Precision, Recall),
+        *(TopKCategoricalAccuracy, SparseTopKCategoricalAccuracy, Precision, Recall),
+        *(SparseCategoricalCrossentropy, Perplexity),
     )
 }
 _ALIASES: dict[str, Callable[..., Metric]] = {
