@@ -3,7 +3,7 @@ PYTHON ?= python3
 CXX ?= c++
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell find csrc python -type f -not -path '*/__pycache__/*') CMakeLists.txt pyproject.toml
+SOURCES := $(shell find csrc python -type f -not -path '*/.*' -not -path '*/__pycache__/*' -not -name '*.so') CMakeLists.txt pyproject.toml
 
 .PHONY: demo test lint native bench clean check-tools
 
@@ -36,13 +36,16 @@ check-tools:
 $(BIN)/python: | check-tools
 	$(PYTHON) -m venv $(VENV)
 
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
 $(VENV)/.installed: $(BIN)/python $(SOURCES)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check .
+	$(PIP_INSTALL) .
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '.[test]' cmake ninja pybind11
-	@touch $@
+# The package with what tests, linters and native builds need, in one build.
+$(VENV)/.installed-test: $(BIN)/python $(SOURCES)
+	$(PIP_INSTALL) '.[test]'
+	@touch $(VENV)/.installed $@
 
 clean:
 	rm -rf build $(VENV)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -22,7 +23,7 @@ def list_steps(folder: Path) -> list[int]:
     """The steps with a complete checkpoint, ascending; none if there is no such folder."""
     if not folder.is_dir():
         return []
-    # A folder has this name only once it is complete: until then it is written under a temporary one.
+    # A folder has this name only while it is complete: it is written, and deleted, under a temporary one.
     return sorted(int(match[1]) for entry in folder.iterdir() if (match := _NAME.fullmatch(entry.name)))
 
 
@@ -48,6 +49,10 @@ def save(folder: Path, step: int, best: int | None, write: Callable[[Path], None
     with replace_folder(path) as temporary:
         write(temporary)
     steps = list_steps(folder)
+    for leftover in folder.glob(".step-*.tmp"):  # a crash left it half written or half deleted
+        shutil.rmtree(leftover)
     for old in set(steps[:-_KEPT]) - {best}:
-        shutil.rmtree(path_of(folder, old))
+        doomed = folder / f".step-{old}.tmp"
+        os.rename(path_of(folder, old), doomed)
+        shutil.rmtree(doomed)
     return path

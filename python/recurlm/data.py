@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -140,12 +140,13 @@ class IterableBatches:
         """The batches of an epoch; the iterable itself begins at number ``start``."""
         count = start
         for item in islice(self.iterable, None if self.limit is None else self.limit - start):
-            parts = item if isinstance(item, tuple) else (item,)
-            if not 1 <= len(parts) <= 3:
-                raise ValueError(f"batches must be (x, y) or (x, y, sample_weight), got a tuple of {len(parts)}")
-            x, y, weight = (*parts, None, None)[:3]
-            yield make_batch(self.names, x, y, weight, self.class_weight)
+            yield make_batch(self.names, *parts_of(item), self.class_weight)
             count += 1
+        if count == 0 and self.limit != 0:
+            raise ValueError(
+                f"the data has no batch for epoch {epoch + 1}: it is empty, or an iterator that has ended (give one "
+                "that goes on, with the number of steps, or an object that can be iterated afresh)"
+            )
         if self.limit is not None and count < self.limit:
             warnings.warn(f"the data ended after {count} of {self.limit} steps", RuntimeWarning, stacklevel=2)
 
@@ -156,6 +157,24 @@ Batches = ArrayBatches | IterableBatches
 def is_array_like(x: Any) -> bool:
     """Whether x holds samples rather than yields batches."""
     return isinstance(x, (np.ndarray, list, tuple, Mapping)) or hasattr(x, "__array__")
+
+
+def parts_of(item: Any) -> tuple[Any, Any, Any]:
+    """x, y and sample_weight of a batch that an iterable gave, None for what it lacks."""
+    parts = item if isinstance(item, tuple) else (item,)
+    if not 1 <= len(parts) <= 3:
+        raise ValueError(f"batches must be (x, y) or (x, y, sample_weight), got a tuple of {len(parts)}")
+    return (*parts, None, None)[:3]
+
+
+def peek(data: Any) -> tuple[Any, Any]:
+    """The inputs of the first batch, and data that still begins with it; (None, data) where there is none."""
+    if is_array_like(data) or not isinstance(data, Iterable):
+        return data, data
+    for first in data:
+        # An iterator has moved on; anything else begins again.
+        return parts_of(first)[0], chain([first], data) if isinstance(data, Iterator) else data
+    return None, data
 
 
 def batches_of(

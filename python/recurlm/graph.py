@@ -7,7 +7,7 @@ import numpy as np
 
 from .arrays import to_inner
 from .layers.base import Layer, Node, SymbolicTensor
-from .layers.core import InputLayer
+from .layers.core import Dense, InputLayer
 from .tape import Tape
 from .typing import Array, Float, Mask
 
@@ -42,6 +42,12 @@ class Graph:
             if names.count(name) > 1:
                 raise ValueError(
                     f"names of layers must be unique in a model, {name!r} occurs {names.count(name)} times"
+                )
+        for layer in self.layers:
+            if isinstance(layer, Dense) and layer.tied_to is not None and layer.tied_to not in self.layers:
+                raise ValueError(
+                    f"{layer.name!r} is tied to {layer.tied_to.name!r}, which no output of the model depends on: "
+                    "it would be neither trained nor saved"
                 )
         self.index = {node: i for i, node in enumerate(self.nodes)}
         self.consumers = {t: [n for n in self.nodes if t in n.inputs] for node in self.nodes for t in node.outputs}

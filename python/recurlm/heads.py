@@ -40,7 +40,7 @@ class _Positions(NamedTuple):
 
     shape: tuple[int, ...]  # batch-first, without the last axis
     used: Float  # sample weight times mask
-    loss: Float  # the factor of each row's loss in the total: used * loss_weight / divisor
+    loss: Float  # the factor of each row's loss: used / divisor, times the loss_weight that its gradient needs
 
     @property
     def unused(self) -> Mask:
@@ -84,7 +84,7 @@ class Head:
     ) -> tuple[float, list[Seed]]:
         """Loss of a batch and, unless ``wanted`` is None, where its backward pass starts. Updates the metrics."""
         values, masks = activations
-        gradient = wanted is not None
+        gradient = wanted is not None and self.loss_weight != 0
         if self.projection is None:
             # Not the node's own call: its saved arrays are still needed by its backward pass.
             call = tape.call(-1 - self.index)
@@ -173,7 +173,7 @@ class Head:
         if target.sample_weight is not None:
             given = spread_weight(target.sample_weight, shape[:-1], f"sample_weight of output {self.name!r}")
         used, divisor = self.loss.row_weights(flat, given, rows)
-        return _Positions(shape[:-1], used, used * np.float32(self.loss_weight / divisor if divisor else 0.0))
+        return _Positions(shape[:-1], used, used * np.float32(self._factor / divisor if divisor else 0.0))
 
     def _visible(self, target: Target, positions: _Positions) -> Array:
         """Labels, with 0 at positions of weight 0: they are padding and may be anything."""
@@ -183,8 +183,13 @@ class Head:
             return y_true
         return np.where(unused.reshape(unused.shape + (1,) * (y_true.ndim - unused.ndim)), 0, y_true)
 
+    @property
+    def _factor(self) -> float:
+        """What the loss is computed with: one of weight 0 is computed all the same, to be shown; it has no gradient."""
+        return self.loss_weight or 1.0
+
     def _unweighted(self, total: float) -> float:
-        return total / self.loss_weight if self.loss_weight else 0.0
+        return total / self._factor
 
     def _update_from_rows(self, rows: Rows, positions: _Positions) -> None:
         for metric in self.metrics:

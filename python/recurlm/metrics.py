@@ -197,11 +197,13 @@ class Perplexity(SparseCategoricalCrossentropy):
 
 
 class _Detection(Metric):
-    """Counts of true positives and of ``other``, one of false positives and false negatives."""
+    """Counts of true positives and of ``other``: false positives or false negatives. ``thresholds`` None is 0.5."""
 
-    def __init__(self, thresholds: float = 0.5, name: str | None = None) -> None:
+    def __init__(self, thresholds: float | None = None, name: str | None = None) -> None:
         super().__init__(name)
-        self.thresholds = thresholds
+        if thresholds is not None and not isinstance(thresholds, (int, float)):
+            raise ValueError(f"{type(self).__name__}: thresholds must be one number or None, got {thresholds!r}")
+        self.thresholds = 0.5 if thresholds is None else thresholds
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         predicted = np.asarray(y_pred) > self.thresholds

@@ -134,7 +134,7 @@ class Model(Network):
             FloatingPointError: the loss or a gradient is not finite. That step changed no weight.
             RuntimeError: the model is not compiled, or another thread is using it.
         """
-        self.ensure_built(x)
+        x = self.ensure_built(x)
         data = batches_of(
             self.names,
             x,
@@ -156,7 +156,7 @@ class Model(Network):
     def _held_out(self, given: Any, batch_size: int | None, steps: int | None) -> Batches | None:
         if given is None:
             return None
-        if isinstance(given, tuple):
+        if isinstance(given, (tuple, list)):
             if not 2 <= len(given) <= 3:
                 raise ValueError(f"validation_data must be (x, y) or (x, y, sample_weight), got {len(given)} items")
             return batches_of(self.names, *given, batch_size=batch_size, steps=steps)
@@ -171,7 +171,7 @@ class Model(Network):
         return_dict: bool = False,
     ) -> Any:
         """One step; the loss and metrics of this batch alone, as ``evaluate`` returns them."""
-        self.ensure_built(x)
+        x = self.ensure_built(x)
         batch = make_batch(self.names, x, y, sample_weight, class_weight)
         with self.usage.training():
             self.compiled.reset()
@@ -194,7 +194,7 @@ class Model(Network):
         states: States | None = None,
     ) -> Any:
         """The loss, or a list of it and the metrics, or a dict by name."""
-        self.ensure_built(x)
+        x = self.ensure_built(x)
         data = batches_of(self.names, x, y, sample_weight, batch_size=batch_size, steps=steps)
         listed = CallbackList(_with_progress(callbacks, verbose), self, {"steps": data.steps})
         return _figures(training.evaluate(self, data, listed, states), return_dict)
@@ -214,7 +214,7 @@ class Model(Network):
         states: States | None = None,
     ) -> Any:
         """The output for every sample, or a list where there are several outputs."""
-        self.ensure_built(x)
+        x = self.ensure_built(x)
         data = batches_of(self.names, x, batch_size=batch_size, steps=steps)
         listed = CallbackList(_with_progress(callbacks, verbose), self, {"steps": data.steps})
         outputs = training.predict(self, data, listed, states)

@@ -44,8 +44,9 @@ class Network:
             )
         return self._graph
 
-    def ensure_built(self, x: Any) -> None:
-        """A Sequential without an Input takes its shape from the first data."""
+    def ensure_built(self, x: Any) -> Any:
+        """``x``, from which a Sequential without an Input has taken its shape; an iterator comes back whole."""
+        return x
 
     @property
     def names(self) -> Names:
@@ -97,7 +98,7 @@ class Network:
         return tensors[0] if len(tensors) == 1 else tensors
 
     def _compute(self, inputs: Any, training: bool) -> list[Float]:
-        self.ensure_built(inputs)
+        inputs = self.ensure_built(inputs)
         arrays = arrays_of(inputs, self.names.inputs, "inputs")
         with self.borrow_tape(None) as tape:
             tape.training, tape.seed, tape.step = training, self.seed, self.step

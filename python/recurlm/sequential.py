@@ -3,8 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
+from .data import arrays_of, peek
 from .graph import Graph
 from .layers.base import Layer, SymbolicTensor
 from .layers.core import Embedding, Input, InputLayer
@@ -52,13 +51,21 @@ class Sequential(Model):
             self._input = Input(batch_shape=(None, *input_shape[1:]))
             self._connect()
 
-    def ensure_built(self, x: Any) -> None:
-        if self._graph is None and self._stack:
-            array = np.asarray(x[0] if isinstance(x, list) and len(x) == 1 else x)
-            if isinstance(self._stack[0], Embedding):
-                self.build((None,) * array.ndim)
-            else:
-                self.build((None, *([None] if array.ndim == 3 else []), array.shape[-1]))
+    def ensure_built(self, x: Any) -> Any:
+        if self._graph is not None or not self._stack:
+            return x
+        first, x = peek(x)
+        if first is None:
+            raise ValueError(f"{self.name} is not built yet, and x has no batch from which to take its shape")
+        array = arrays_of(first, ["x"], "x")[0]
+        takes_ids = isinstance(self._stack[0], Embedding)
+        if array.ndim < (1 if takes_ids else 2):
+            raise ValueError(f"{self.name} cannot take its shape from x, whose shape is {array.shape}")
+        if takes_ids:
+            self.build((None,) * array.ndim)
+        else:
+            self.build((None, *([None] if array.ndim == 3 else []), array.shape[-1]))
+        return x
 
     def _connect(self) -> None:
         self._compiled = None

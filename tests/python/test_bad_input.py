@@ -66,7 +66,10 @@ def test_a_folder_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     [
         ("--units", "0", "units must be a positive integer, got 0"),
         ("--dropout", "1", "dropout must be at least 0 and below 1, got 1.0"),
-        ("--epochs", "0", "epochs must be at least 1, got 0"),
+        ("--epochs", "0", "epochs must be from 1 to 9,007,199,254,740,992, got 0"),
+        ("--epochs", "1" + 400 * "0", "epochs must be from 1 to 9,007,199,254,740,992, got 1" + 400 * "0"),
+        ("--max-tokens", "0", "max_tokens must be from 1 to 9,007,199,254,740,992, got 0"),
+        ("--seed", "-1", "seed must be an integer from 0 to 2**63 - 1, got -1"),
         ("--window", "0", "window must be at least 1, got 0"),
         ("--learning-rate", "0", "learning_rate must be positive, got 0.0"),
         ("--max-minutes", "-1", "the limits of training must be positive, got -60.0 seconds"),
@@ -189,10 +192,59 @@ def test_unknown_characters(folder: Path, tmp_path: Path, capsys: pytest.Capture
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("--temperature", "-1"), ("--top-p", "1.5"), ("--top-k", "-1"), ("--max-tokens", "-1"), ("--samples", "0")],
+    [
+        ("--temperature", "-1"),
+        ("--temperature", "1e-40"),
+        ("--temperature", "nan"),
+        ("--temperature", "inf"),
+        ("--top-p", "1.5"),
+        ("--top-k", "-1"),
+        ("--max-tokens", "-1"),
+        ("--samples", "0"),
+        ("--seed", "-1"),
+        ("--seed", str(2**64)),
+    ],
 )
 def test_options_of_generation(folder: Path, capsys: pytest.CaptureFixture[str], option: str, value: str) -> None:
     assert option.strip("-").replace("-", "_") in error_of(capsys, "generate", folder, option, value)
+
+
+def test_top_k_beyond_the_vocabulary_is_all_of_it(model: LanguageModel) -> None:
+    assert model.generate("the", seed=1, top_k=10**20) == model.generate("the", seed=1, top_k=10**3)
+
+
+def test_texts_without_tokens(tmp_path: Path, model: LanguageModel, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ValueError, match="the texts have no tokens"):
+        model.evaluate([""])
+    blanks = tmp_path / "blanks.txt"
+    blanks.write_text(" \t ")
+    words = samples.trained(samples.text_file(tmp_path), epochs=1, tokenizer="word")
+    with pytest.raises(ValueError, match="the text has no tokens"):
+        words.evaluate(blanks)
+    words.save(tmp_path / "words")
+    assert error_of(capsys, "eval", tmp_path / "words", blanks) == "the text has no tokens"
+    source = tmp_path / "text.txt"
+    assert error_of(capsys, "eval", tmp_path / "words", source, "--streams", "0") == "streams must be at least 1, got 0"
+
+
+def test_sample_prompts_are_read_before_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--out", tmp_path / "m", "--units", "8", "--batch-size", "4", "--sample-prompt", "ZZ"]
+    message = error_of(capsys, "train", samples.text_file(tmp_path), *arguments)
+    assert message.startswith("sample_prompt: character 'Z'")
+    assert not list((tmp_path / "m-checkpoints").glob("step-*"))
+
+
+def test_deep_nesting_is_no_traceback(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("tokenizer.json", "config.json"):
+        (folder / name).write_text("[" * 100_000)
+        assert f"{name} is damaged: " in error_of(capsys, "info", folder)
+
+
+def test_word_patterns(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = samples.text_file(tmp_path)
+    for pattern in ("(", "a{99999999999999999999}", "(" * 20_000):
+        arguments = ["--out", tmp_path / "m", "--tokenizer", "word", "--word-pattern", pattern]
+        assert "is not a regular expression: " in error_of(capsys, "train", source, *arguments)
 
 
 def test_wrong_types(model: LanguageModel) -> None:
@@ -204,6 +256,12 @@ def test_wrong_types(model: LanguageModel) -> None:
         model.generate(b"the")  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="no vocabulary yet: call fit first"):
         LanguageModel().generate("a")
+    with pytest.raises(TypeError, match=r"top_k must be an integer, got 1\.5"):
+        model.generate("the", top_k=1.5)  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match="temperature must be a number, got '1'"):
+        model.generate("the", temperature="1")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"samples must be an integer, got 2\.0"):
+        model.generate("the", samples=2.0)  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="stop must not hold an empty string"):
         model.generate("the", stop=[""])
 

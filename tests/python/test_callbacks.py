@@ -88,6 +88,36 @@ def test_early_stopping_restores_the_best_weights() -> None:
         model.fit(X, Y, verbose=0, callbacks=[EarlyStopping("acc")])
 
 
+def test_an_improvement_below_the_baseline_does_not_stop() -> None:
+    stopping = EarlyStopping(patience=2, baseline=0.1)
+    history = regression().fit(X, Y, epochs=6, verbose=0, callbacks=[Feed([1, 0.9, 0.8, 0.7, 0.9, 0.6]), stopping])
+    assert history.epoch == [0, 1, 2, 3, 4]
+    first = EarlyStopping(patience=0)
+    assert regression().fit(X, Y, epochs=4, verbose=0, callbacks=[Feed([2, 1, 1, 0]), first]).epoch == [0, 1, 2]
+
+
+@pytest.mark.parametrize("kind", [EarlyStopping, ReduceLROnPlateau, ModelCheckpoint])
+def test_a_missing_figure_of_validation_is_warned_of(kind: Any, tmp_path: Path) -> None:
+    options = {"filepath": tmp_path / "best", "save_best_only": True} if kind is ModelCheckpoint else {}
+    with pytest.warns(RuntimeWarning, match=f"{kind.__name__}: monitor 'val_acuracy' is none of loss.*nothing is done"):
+        regression().fit(X, Y, verbose=0, callbacks=[kind(monitor="val_acuracy", **options)])
+
+
+def test_the_other_names_of_batch_hooks_are_called() -> None:
+    calls: list[tuple[str, int]] = []
+
+    class Old(Callback):
+        def on_batch_begin(self, batch: int, logs: Any = None) -> None:
+            calls.append(("begin", batch))
+
+        def on_batch_end(self, batch: int, logs: Any = None) -> None:
+            assert "loss" in logs
+            calls.append(("end", batch))
+
+    regression().fit(X, Y, batch_size=10, verbose=0, callbacks=[Old()])
+    assert calls == [("begin", 0), ("end", 0), ("begin", 1), ("end", 1)]
+
+
 def test_checkpoints_of_models_and_weights(tmp_path: Path) -> None:
     model = regression()
     best = ModelCheckpoint(tmp_path / "best-{epoch:02d}", save_best_only=True)
@@ -115,6 +145,9 @@ def test_the_learning_rate_follows_a_schedule() -> None:
     scheduler = LearningRateScheduler(lambda epoch, rate: rate / 2 if epoch else rate)
     history = model.fit(X, Y, epochs=3, verbose=0, callbacks=[scheduler])
     assert history.history["learning_rate"] == pytest.approx([0.1, 0.05, 0.025])
+    of_epoch = LearningRateScheduler(lambda epoch: 0.5 / (1 + epoch))
+    history = model.fit(X, Y, epochs=2, verbose=0, callbacks=[of_epoch])
+    assert history.history["learning_rate"] == pytest.approx([0.5, 0.25])
 
 
 def test_csv_logs(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from recurlm import LanguageModel, _core, checkpoint
@@ -141,11 +142,84 @@ def test_a_full_disk_leaves_the_previous_checkpoint_whole(
     assert samples.weight_bytes(fit(source, folder, resume=True)) == samples.weight_bytes(fit(source, None))
 
 
+def test_numbers_of_numpy_can_be_written(tmp_path: Path, source: Path) -> None:
+    lm = LanguageModel(units=np.int64(8), seed=np.int32(1), dropout=np.float64(0.1))  # type: ignore[arg-type]
+    recipe = {"epochs": np.int64(1), "batch_size": np.int32(4), "window": np.uint8(16), "learning_rate": np.float32(1e-3)}
+    lm.fit(source, checkpoint_dir=tmp_path / "c", verbose=False, **recipe)  # type: ignore[arg-type]
+    lm.save(tmp_path / "m")
+
+
 def test_a_checkpoint_is_a_model(tmp_path: Path, source: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fit(source, tmp_path / "c", 5)
     lm = LanguageModel.load(checkpoint.newest(tmp_path / "c"))
     assert len(lm.generate("the ", max_tokens=5)) == 5
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_tokens": 64 * 21, "epochs": None}])
+def test_resuming_a_run_that_has_ended_changes_nothing(tmp_path: Path, source: Path, limits: dict[str, Any]) -> None:
+    folder = tmp_path / "checkpoints"
+
+    def run(**options: Any) -> tuple[LanguageModel, dict[str, list[float]]]:
+        lm = LanguageModel(units=12, seed=4)
+        recipe = samples.RECIPE | {"epochs": 2, "schedule": "constant", "checkpoint_every": 7, "checkpoint_dir": folder}
+        return lm, lm.fit(source, **recipe | limits | options)
+
+    ended, history = run()
+    steps = checkpoint.list_steps(folder)
+    again, told = run(resume=True)
+    assert samples.weight_bytes(again) == samples.weight_bytes(ended)
+    assert told == history
+    assert checkpoint.list_steps(folder) == steps
+    longer, _ = run(resume=True, **{name: value * 2 for name, value in limits.items() if value} or {"epochs": 4})
+    assert longer.model.optimizer.iterations == 2 * ended.model.optimizer.iterations
+
+
+def test_an_interruption_in_the_last_step_is_not_the_end_without_validation(tmp_path: Path, source: Path) -> None:
+    limits = {"max_tokens": 64 * 20, "epochs": None, "schedule": "constant"}
+    straight = fit(source, None, **limits)
+    with pytest.raises(KeyboardInterrupt):
+        fit(source, tmp_path / "c", 20, **limits)
+    resumed = fit(source, tmp_path / "c", resume=True, **limits)
+    assert samples.weight_bytes(resumed) == samples.weight_bytes(straight)
+    training = json.loads((checkpoint.newest(tmp_path / "c") / "training.json").read_text(encoding="utf-8"))
+    assert len(training["position"]["history"]["val_loss"]) == 1
+
+
+def test_a_resumed_run_remembers_that_it_stopped_early(tmp_path: Path) -> None:
+    source, held_out = samples.text_file(tmp_path, 6), samples.text_file(tmp_path, 30, "held_out.txt")
+    recipe = {"epochs": 60, "batch_size": 2, "window": 16, "learning_rate": 0.03, "schedule": "constant"}
+
+    def run(early_stopping: int, resume: bool = False) -> tuple[LanguageModel, dict[str, list[float]]]:
+        lm = LanguageModel(units=32, seed=1)
+        options = {"early_stopping": early_stopping, "resume": resume, "verbose": False}
+        return lm, lm.fit(source, held_out, checkpoint_dir=tmp_path / "c", **recipe | options)
+
+    stopped, history = run(2)
+    resumed, told = run(2, resume=True)
+    assert told == history
+    assert samples.weight_bytes(resumed) == samples.weight_bytes(stopped)
+    _, patient = run(4, resume=True)
+    assert len(patient["val_loss"]) > len(history["val_loss"])
+
+
+def test_deleting_an_old_checkpoint_takes_its_name_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(folder: Path) -> None:
+        (folder / "state").write_text("x")
+
+    for step in (1, 2):
+        checkpoint.save(tmp_path, step, None, write)
+
+    def crash_half_way(folder: Path, **options: Any) -> None:
+        (folder / "state").unlink(missing_ok=True)
+
+    monkeypatch.setattr("shutil.rmtree", crash_half_way)
+    checkpoint.save(tmp_path, 3, None, write)
+    monkeypatch.undo()
+    assert checkpoint.list_steps(tmp_path) == [2, 3]
+    assert len(list(tmp_path.iterdir())) == 3
+    checkpoint.save(tmp_path, 4, None, write)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-3", "step-4"]
 
 
 def test_resuming_something_else_is_refused(tmp_path: Path, source: Path) -> None:
@@ -167,6 +241,9 @@ def test_resuming_something_else_is_refused(tmp_path: Path, source: Path) -> Non
         )
     with pytest.raises(ValueError, match="another text"):
         fit(samples.text_file(tmp_path, 61, "other.txt"), folder, resume=True)
+    for options in ({"validation_split": 0.3}, {"validation_split": 0}, {"validation_data": source}):
+        with pytest.raises(ValueError, match="made with another"):
+            fit(source, folder, resume=True, **options)
     with pytest.raises(ValueError, match="resume needs checkpoint_dir"):
         fit(source, None, resume=True)
 
@@ -179,4 +256,18 @@ def test_a_damaged_checkpoint_gets_a_sentence(tmp_path: Path, source: Path) -> N
     del training["position"]
     path.write_text(json.dumps(training), encoding="utf-8")
     with pytest.raises(ValueError, match=r"training.json is damaged: KeyError\('position'\)"):
+        fit(source, tmp_path / "c", resume=True)
+
+
+@pytest.mark.parametrize(
+    "change", [{"epoch": "3"}, {"window": 10**6}, {"steps": -1}, {"best_step": 1.5}, {"history": {"loss": 3}}]
+)
+def test_a_damaged_position_gets_a_sentence(tmp_path: Path, source: Path, change: dict[str, Any]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(source, tmp_path / "c", 5)
+    path = checkpoint.newest(tmp_path / "c") / "training.json"
+    training = json.loads(path.read_text(encoding="utf-8"))
+    training["position"] |= change
+    path.write_text(json.dumps(training), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"training.json is damaged: "):
         fit(source, tmp_path / "c", resume=True)

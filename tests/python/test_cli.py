@@ -12,6 +12,7 @@ import pytest
 
 from recurlm import LanguageModel, checkpoint
 from recurlm.cli import main
+from recurlm.cli.arguments import print_json
 
 from . import samples
 
@@ -67,6 +68,21 @@ def test_train_saves_a_model(tmp_path: Path, source: Path, capsys: pytest.Captur
     assert f"model saved in {tmp_path / 'm'}" in out
     assert LanguageModel.load(tmp_path / "m").architecture.units == 12
     assert checkpoint.list_steps(tmp_path / "m-checkpoints")
+
+
+def test_training_again_says_what_to_do(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["train", source, "--out", tmp_path / "m", *TINY]
+    run(capsys, *arguments)
+    before = (tmp_path / "m" / "model.safetensors").read_bytes()
+    assert main([str(argument) for argument in arguments]) == 1
+    assert "--resume) to go on with it, or delete the folder to start anew" in capsys.readouterr().err
+    run(capsys, *arguments, "--resume")
+    assert (tmp_path / "m" / "model.safetensors").read_bytes() == before
+
+
+def test_json_has_no_infinity(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": [1.5, float("inf")], "b": (float("nan"), None), "c": "Infinity"})
+    assert json.loads(capsys.readouterr().out) == {"a": [1.5, None], "b": [None, None], "c": "Infinity"}
 
 
 def test_train_reports_json(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:

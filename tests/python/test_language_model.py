@@ -160,6 +160,32 @@ def test_details_flag_unknown_words(tmp_path: Path) -> None:
     assert ended.tokens[-1].token == "<eos>"
 
 
+def test_the_loss_is_known_where_the_perplexity_is_beyond_numbers(tmp_path: Path) -> None:
+    lm = samples.trained(samples.text_file(tmp_path, 60), epochs=1)
+    *rest, bias = lm.model.get_weights()
+    bias[:] = 0
+    bias[lm.tokenizer.bos_id] = 2000
+    lm.model.set_weights([*rest, bias])
+    result = lm.evaluate(tmp_path / "text.txt")
+    assert result.perplexity == math.inf
+    assert result.loss == pytest.approx(2000, rel=0.01)
+    history = lm.fit(tmp_path / "text.txt", max_tokens=64, learning_rate=1e-9, **samples.RECIPE)  # type: ignore[arg-type]
+    assert history["val_loss"][0] == pytest.approx(2000, rel=0.01)
+
+
+def test_texts_of_a_list_start_from_the_zero_state_where_a_window_opens_with_one() -> None:
+    seen = []
+
+    class Watch(Callback):
+        def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
+            layer = next(layer for layer in self.model.layers if layer.name == "lstm_0")
+            seen.append([not state.any() for state in layer.states.get("lstm_0", [])])
+
+    lm = LanguageModel(units=8)
+    lm.fit(["aba"] * 8, batch_size=1, window=4, epochs=1, validation_split=0, callbacks=[Watch()], verbose=False)
+    assert seen == [[], *[[True, True]] * 7]
+
+
 # Generation ----------------------------------------------------------------------------------------------------------
 
 
@@ -205,12 +231,14 @@ def test_stopping_does_not_depend_on_the_pieces(text: str, stops: list[str], siz
 def test_special_tokens_are_never_drawn(tmp_path: Path) -> None:
     tokenizer = WordTokenizer(size=8)
     lm = samples.trained(samples.text_file(tmp_path), epochs=1, tokenizer=tokenizer)
-    for text in lm.generate("the", samples=8, max_tokens=50, temperature=3.0, seed=0):
-        assert "<" not in text
+    for temperature in (0, 1e-3, 3.0, 1e3):
+        for text in lm.generate("the", samples=8, max_tokens=50, temperature=temperature, seed=0):
+            assert "<" not in text
+            assert len(text.split()) + text.count("\n") == 50
 
 
 @settings(deadline=None, max_examples=10)
-@given(st.integers(0, 2**63 - 1), st.floats(0, 3))
+@given(st.integers(0, 2**63 - 1), st.just(0.0) | st.floats(1e-3, 1e3))
 def test_bytes_always_decode(lm_bytes: LanguageModel, seed: int, temperature: float) -> None:
     lm_bytes.generate("é", max_tokens=20, seed=seed, temperature=temperature).encode()
 

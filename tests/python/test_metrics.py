@@ -82,6 +82,15 @@ def test_precision_and_recall() -> None:
     assert strict.result() == pytest.approx(1 / 4)
 
 
+@pytest.mark.parametrize("cls", [metrics.Precision, metrics.Recall])
+def test_no_threshold_is_one_half(cls: Any) -> None:
+    metric = cls(thresholds=None)
+    metric.update_state([[1], [0], [1]], [[0.6], [0.4], [0.7]])
+    assert (metric.thresholds, metric.result()) == (0.5, 1.0)
+    with pytest.raises(ValueError, match=r"thresholds must be one number or None, got \[0.1, 0.9\]"):
+        cls(thresholds=[0.1, 0.9])
+
+
 def test_callables_and_the_meaning_of_accuracy() -> None:
     def largest(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         return y_pred.max(axis=-1)

@@ -1,14 +1,14 @@
 """Graphs: several inputs and outputs, shared, frozen and tied layers, and what is refused."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from recurlm import Input, Model, Sequential, callbacks, losses
+from recurlm import Input, Model, Sequential, callbacks, losses, utils
 from recurlm.layers import GRU, LSTM, Dense, Dropout, Embedding
 from tests.python.models import check_gradients, gradients, ids, normal
 
@@ -128,6 +128,44 @@ def test_sequential_is_built_by_its_data() -> None:
     np.testing.assert_array_equal(given.predict(x, verbose=0), model.predict(x, verbose=0))
     given.pop()
     assert given.outputs[0].shape == (None, 4)
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+@pytest.mark.parametrize("again", [False, True])
+def test_sequential_is_built_by_batches_and_loses_none(embedded: bool, again: bool) -> None:
+    x, y = (ids(RNG, 6, 8, 4) if embedded else normal(RNG, 8, 4, 3)), normal(RNG, 8, 1)
+    batches = [(x[:4], y[:4]), (x[4:], y[4:])]
+
+    class Again:
+        def __iter__(self) -> Iterator[Any]:
+            return iter(batches)
+
+    made = []
+    for data in (Again() if again else iter(batches), None):
+        utils.set_random_seed(1)
+        model = Sequential([*([Embedding(6, 3)] if embedded else []), LSTM(4), Dense(1)])
+        model.compile("sgd", "mse")
+        if data is None:
+            model.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+        else:
+            model.fit(data, verbose=0)
+        made.append(model)
+    assert made[0].step == made[1].step == 2
+    for a, b in zip(made[0].get_weights(), made[1].get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    empty = Sequential([LSTM(2)])
+    with pytest.raises(ValueError, match="x has no batch from which to take its shape"):
+        empty.predict(iter([]), verbose=0)
+
+
+def test_a_table_that_a_layer_is_tied_to_must_be_in_the_model() -> None:
+    x = Input((4,))
+    table = Embedding(9, 4, name="table")
+    y = Dense(9, tied_to=table, name="top")(x)
+    with pytest.raises(ValueError, match="'top' is tied to 'table', which no output of the model depends on"):
+        Model(x, y)
+    tokens = Input(())
+    assert len(Model([x, tokens], [y, table(tokens)]).trainable_weights) == 2
 
 
 def test_what_is_refused() -> None:

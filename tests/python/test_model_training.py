@@ -190,6 +190,57 @@ def test_generators_sequences_of_batches_and_arrays_train_alike() -> None:
         by_array.fit(iter(Loader()), steps_per_epoch=9, verbose=0)
 
 
+def test_data_that_has_ended_is_an_error() -> None:
+    x, y = sequences()
+    model = language_model()
+    with pytest.raises(ValueError, match=r"the data has no batch for epoch 2: .* an iterator that has ended"):
+        model.fit(iter([(x, y)]), epochs=2, verbose=0)
+    assert model.step == 1
+    for run in (model.fit, model.evaluate, model.predict):
+        with pytest.raises(ValueError, match="the data has no batch for epoch 1"):
+            run(iter([]), verbose=0)
+    with pytest.raises(ValueError, match="the data has no batch for epoch 1"):
+        model.fit(iter([(x, y)] * 2), validation_data=iter([]), verbose=0)
+
+
+def test_validation_data_may_be_a_list() -> None:
+    x, y = sequences()
+    histories = [language_model().fit(x, y, validation_data=held_out, verbose=0) for held_out in ((x, y), [x, y])]
+    assert histories[0].history == histories[1].history
+    with pytest.raises(ValueError, match="validation_freq must be a positive integer or a list of epochs, got 0"):
+        language_model().fit(x, y, validation_data=(x, y), validation_freq=0, verbose=0)
+
+
+@pytest.mark.parametrize("loss", ["mse", "sparse_categorical_crossentropy"])
+def test_an_output_of_weight_zero_is_shown_and_does_not_train(loss: str) -> None:
+    x = Input((3,))
+    first, second = Dense(2, name="first"), Dense(4, "softmax", name="second")
+    data, labels = normal(RNG, 8, 3), [normal(RNG, 8, 2), normal(RNG, 8, 4) if loss == "mse" else ids(RNG, 4, 8)]
+    model = Model(x, [first(x), second(x)])
+    figures = []
+    for weight in (1, 0):
+        model.compile("sgd", ["mse", loss], loss_weights=[1, weight], metrics=[None, ["accuracy"]])
+        figures.append(model.evaluate(data, labels, verbose=0, return_dict=True))
+    assert figures[1]["second_loss"] == pytest.approx(figures[0]["second_loss"])
+    assert figures[1]["second_accuracy"] == figures[0]["second_accuracy"]
+    assert figures[1]["loss"] == pytest.approx(figures[0]["first_loss"])
+    before = second.get_weights()[0]
+    assert model.train_on_batch(data, labels, return_dict=True)["second_loss"] == figures[1]["second_loss"]
+    np.testing.assert_array_equal(second.get_weights()[0], before)
+    model.compile("sgd", ["mse", loss], loss_weights=[0, 0])
+    assert model.train_on_batch(data, labels, return_dict=True)["loss"] == 0
+
+
+def test_a_dropout_of_everything_trains() -> None:
+    x = Input((None, 3))
+    model = Model(x, Dense(1)(Dropout(1.0)(LSTM(2)(x))))
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    model.fit(np.ones((4, 2, 3)), np.ones((4, 1)), verbose=0)
+    changed = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
+    assert changed == [False, False, False, False, True]
+
+
 def test_shuffling_is_a_function_of_seed_and_epoch() -> None:
     x, y = sequences()
     shuffled, again, ordered = language_model(), language_model(), language_model()

@@ -3,6 +3,7 @@
 import math
 import operator
 import sys
+import warnings
 from pathlib import Path
 
 from ..typing import Float
@@ -32,10 +33,16 @@ class _Monitor(Callback):
         return bool(compare(value + self.min_delta if self.mode == "min" else value - self.min_delta, than))
 
     def figure(self, logs: Logs | None) -> float | None:
-        """The figure watched; None in an epoch that did not compute it; ValueError if it is no figure at all."""
+        """The figure watched; None, with a warning, where validation did not give it; ValueError if it is none at all.
+
+        A figure of validation may be missing because validation is rarer than epochs, which cannot be told here.
+        """
         logs = logs or {}
-        if self.monitor not in logs and not self.monitor.startswith("val_"):
-            raise ValueError(f"{type(self).__name__}: monitor {self.monitor!r} is none of {', '.join(logs)}")
+        if self.monitor not in logs:
+            message = f"{type(self).__name__}: monitor {self.monitor!r} is none of {', '.join(logs)}"
+            if not self.monitor.startswith("val_"):
+                raise ValueError(message)
+            warnings.warn(f"{message}; nothing is done", RuntimeWarning, stacklevel=3)
         return logs.get(self.monitor)
 
 
@@ -76,7 +83,8 @@ class EarlyStopping(_Monitor):
                 self.best_weights = self.model.get_weights()
             if self.baseline is None or self.better(value, self.baseline):
                 self.wait = 0
-        if self.wait >= max(1, self.patience) and epoch > 0:
+            return  # as in Keras: an improvement never stops, even one that does not reach the baseline
+        if self.wait >= self.patience and epoch > 0:
             self.stopped_epoch = epoch
             self.model.stop_training = True
 

@@ -1,6 +1,7 @@
 """Callbacks that set or record something."""
 
 import csv
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -10,20 +11,32 @@ from .base import Callback, Logs
 
 
 class LearningRateScheduler(Callback):
-    """Before each epoch sets the learning rate to ``schedule(epoch, current learning rate)``."""
+    """Before each epoch sets the learning rate to ``schedule(epoch, current learning rate)`` or ``schedule(epoch)``."""
 
-    def __init__(self, schedule: Callable[[int, float], float], verbose: int = 0) -> None:
-        self.schedule = schedule
+    def __init__(self, schedule: Callable[[int, float], float] | Callable[[int], float], verbose: int = 0) -> None:
+        self.schedule: Callable[..., float] = schedule
         self.verbose = verbose
+        self._takes_rate = _accepts_two(schedule)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
-        self.model.optimizer.learning_rate = float(self.schedule(epoch, self.model.optimizer.learning_rate))
+        current = (self.model.optimizer.learning_rate,) if self._takes_rate else ()
+        self.model.optimizer.learning_rate = float(self.schedule(epoch, *current))
         if self.verbose:
             print(f"Epoch {epoch + 1}: learning rate {self.model.optimizer.learning_rate:.3g}", file=sys.stderr)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if logs is not None:
             logs["learning_rate"] = self.model.optimizer.learning_rate
+
+
+def _accepts_two(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind(0, 0.0)
+    except TypeError:
+        return False
+    except ValueError:  # it does not say what it takes
+        return True
+    return True
 
 
 class CSVLogger(Callback):

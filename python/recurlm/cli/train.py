@@ -12,10 +12,8 @@ from ..language_model.architecture import CELLS
 from ..language_model.options import OPTIMIZERS
 from ..language_model.schedule import SCHEDULES
 from ..language_model.storage import check_target
-from ..text.tokenizers import WordTokenizer
+from ..text.tokenizers import KINDS, WordTokenizer
 from .arguments import Verbs, add_options, chosen, new_parser, print_json
-
-KINDS = ("char", "byte", "word")
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -29,9 +27,14 @@ def add_parser(verbs: Verbs) -> None:
         LanguageModel.fit,
         {"resume": "go on from the newest checkpoint in DIR-checkpoints: repeat the command and add this"},
     )
-    model = parser.add_argument_group("model")
+    _add_model(parser)
+    _add_data(parser)
+    _add_recipe(parser)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
     add_options(
-        model,
+        parser.add_argument_group("model"),
         LanguageModel.__init__,
         {
             "cell": "recurrent cell",
@@ -46,12 +49,15 @@ def add_parser(verbs: Verbs) -> None:
         embedding_dim=int,
     )
     tokens = parser.add_argument_group("tokens")
-    tokens.add_argument("--tokenizer", choices=KINDS, default="char", help="what a token is (default: char)")
+    tokens.add_argument("--tokenizer", choices=tuple(KINDS), default="char", help="what a token is (default: char)")
     tokens.add_argument("--vocabulary-size", type=int, metavar="N", help="keep at most N words")
     tokens.add_argument(
         "--minimum-count", type=int, default=1, metavar="N", help="drop words rarer than N (default: 1)"
     )
     tokens.add_argument("--word-pattern", metavar="REGEX", help="cut words further, for instance at punctuation")
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("data")
     data.add_argument("--validation", dest="validation_data", type=Path, metavar="TEXT", help="file to validate on")
     add_options(
@@ -63,7 +69,6 @@ def add_parser(verbs: Verbs) -> None:
             "window": "tokens that gradients flow back",
         },
     )
-    _add_recipe(parser)
 
 
 def _add_recipe(parser: argparse.ArgumentParser) -> None:
@@ -138,3 +143,4 @@ def run(arguments: argparse.Namespace) -> None:
         if f"val_{name}" in history:
             print(f"validation {name} {min(history[f'val_{name}']):.4f}")
     print(f"model saved in {out}")
+    print(f"its checkpoints are in {folder}: --resume goes on from them with higher limits, else delete them")

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import numpy as np
+
 from .. import _core, initializers
 from ..layers import GRU, LSTM, Dense, Dropout, Embedding, Input, SimpleRNN
 from ..model import Model
@@ -37,9 +39,10 @@ class Architecture:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {self.cell!r}")
         for name in ("units", "layers", "embedding_dim"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"{name} must be a positive integer, got {value!r}")
-        check_seed(self.seed)
+            object.__setattr__(self, name, int(value))  # JSON takes no NumPy numbers
+        object.__setattr__(self, "seed", check_seed(self.seed))
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
         if self.tie_weights and self.embedding_dim != self.units:

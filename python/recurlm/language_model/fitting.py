@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,12 +14,16 @@ from ..files import read_json, read_safetensors, write_json, write_safetensors
 from ..layers.recurrent import Recurrent
 from ..model import Model
 from ..model_io import ModelState
-from ..text.batching import Streams
+from ..text.batching import Streams, evaluation_streams
+from ..text.corpus import PathLike
+from ..text.tokenizer import field as typed
 from ..typing import Float, Ids
 from . import storage
 from .interruption import Interruption
 from .options import FitOptions
 from .progress import Progress
+from .scoring import per_token
+from .sources import Sources
 
 if TYPE_CHECKING:
     from .language_model import LanguageModel
@@ -54,33 +57,69 @@ class Position:
     best_step: int | None = None
     history: dict[str, list[float]] = field(default_factory=dict)
 
+    @classmethod
+    def restore(cls, fields: dict[str, Any], windows: int) -> Position:
+        """The inverse of ``dataclasses.asdict``, from a file that may hold anything; an epoch has ``windows``."""
+        epoch, window, steps = (typed(fields, name, int) for name in ("epoch", "window", "steps"))
+        if min(epoch, window, steps) < 0 or window > windows:
+            raise ValueError(f"epoch {epoch}, window {window}, steps {steps} is no position of this run")
+        seconds, best_step = typed(fields, "seconds", float), typed(fields, "best_step", int, None)
+        history = typed(fields, "history", dict)
+        if not all(isinstance(values, list) for values in history.values()):
+            raise ValueError("field 'history' must hold lists")
+        return cls(epoch, window, steps, seconds, best_step, history)
+
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where checkpoints go, how often in steps, and what text they belong to."""
+    """Where checkpoints go, and how often in steps."""
 
     folder: Path | None
     every: int
-    corpus_key: str
+
+    @classmethod
+    def at(cls, folder: PathLike | None, every: int, resume: bool) -> Checkpoints:
+        """In ``folder``, which must hold some to resume from, and none of another run otherwise."""
+        if every < 1:
+            raise ValueError(f"checkpoint_every must be at least 1, got {every}")
+        if folder is None:
+            if resume:
+                raise ValueError("resume needs checkpoint_dir, the folder of the checkpoints")
+            return cls(None, every)
+        if resume:
+            checkpoint.newest(Path(folder))
+        elif checkpoint.list_steps(Path(folder)):
+            raise ValueError(
+                f"{folder} holds checkpoints of an earlier run: resume it (command: --resume) to go on with it, "
+                "or delete the folder to start anew"
+            )
+        Path(folder).mkdir(parents=True, exist_ok=True)  # now, not after hours, if it cannot be made
+        return cls(Path(folder), every)
 
 
 class Run(Callback):
     """One run of training, told by ``Model.fit`` what happens."""
 
     def __init__(
-        self, lm: LanguageModel, options: FitOptions, streams: Streams, checkpoints: Checkpoints, progress: Progress
+        self, lm: LanguageModel, options: FitOptions, sources: Sources, checkpoints: Checkpoints, progress: Progress
     ):
         super().__init__()
-        self._lm, self._options, self._streams = lm, options, streams
+        self._lm, self._options, self._sources = lm, options, sources
         self._checkpoints, self._progress = checkpoints, progress
-        self._schedule = options.make_schedule(streams)
+        bos_id, window = lm.tokenizer.bos_id, options.window
+        self._streams = Streams(sources.train, bos_id, options.batch_size, window, restarts=not sources.separate)
+        held_out = sources.held_out
+        self._validation = None if held_out is None else Batches(evaluation_streams(held_out, bos_id, window))
+        self._schedule = options.make_schedule(self._streams)
         self._interruption = Interruption()
         self._position = Position()
         self._best_weights: list[Float] | None = None
         self._started = 0.0
 
-    def fit(self, validation: Streams | None, callbacks: list[Callback]) -> dict[str, list[float]]:
+    def fit(self, callbacks: list[Callback]) -> dict[str, list[float]]:
         """Train until a limit, patience or Ctrl-C ends it, and leave the best weights in the model; the history.
+
+        A run that was resumed after it had ended does not train again, unless its limits were raised.
 
         Raises:
             KeyboardInterrupt: Ctrl-C, after the step was finished and a checkpoint saved.
@@ -89,20 +128,26 @@ class Run(Callback):
         self._progress.begin(self._done())
         tokens, vocabulary = len(self._streams.ids), self._lm.tokenizer.vocabulary_size
         self._progress.say(f"{tokens:,} tokens of {vocabulary:,} kinds, {self._network.count_params():,} parameters")
+        if self._done() >= 1 or self._impatient():
+            self._progress.say("this run has ended: there is nothing left to train")
+        else:
+            self._train(callbacks)
+        if self._best_weights is not None:
+            self._network.set_weights(self._best_weights)
+        return self._position.history
+
+    def _train(self, callbacks: list[Callback]) -> None:
         with self._interruption:
             self._network.fit(
                 Batches(self._streams, self._position.window),
                 epochs=self._options.count_epochs(self._streams),
-                validation_data=None if validation is None else Batches(validation),
+                validation_data=self._validation,
                 initial_epoch=self._position.epoch,
                 initial_step=self._position.window,
                 shuffle=False,
                 verbose=0,
                 callbacks=[self, *callbacks],
             )
-        if self._best_weights is not None:
-            self._network.set_weights(self._best_weights)
-        return self._position.history
 
     # What Model.fit calls ----------------------------------------------------------------------------------------
 
@@ -111,11 +156,10 @@ class Run(Callback):
             self._network.reset_states()
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        restarted = self._streams.restarted(self._position.window)
-        if restarted is not None:
-            for layer in self._recurrent:
-                for state in layer.states.get(layer.name, []):  # (B, units)
-                    state[restarted] = 0
+        opening = self._streams.opening(self._position.window)  # (B,)
+        for layer in self._recurrent:
+            for state in layer.states.get(layer.name, []):  # (B, units)
+                state[opening] = 0
         self._network.optimizer.learning_rate = self._schedule.learning_rate(self._position.steps, self._done())
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -127,24 +171,22 @@ class Run(Callback):
         self._progress.step(position.epoch, self._step_tokens, (logs or {})["loss"], done)
         if done >= 1:
             self._network.stop_training = True
+        if done >= 1 or position.window == self._streams.steps:
+            return  # validation follows; saved before it, the run would have ended without
         if self._interruption.pending or position.steps % self._checkpoints.every == 0:
             self._save()
         if self._interruption.pending:
             raise KeyboardInterrupt
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        position, logs = self._position, dict(logs or {})
-        if "val_loss" in logs:
-            logs["val_loss"] = math.log(logs["val_perplexity"])  # over tokens, not over batches
+        position, logs = self._position, per_token(logs or {})
         logs["tokens_per_second"] = self._progress.tokens_per_second
         for name, value in logs.items():
             position.history.setdefault(name, []).append(float(value))
-        losses = position.history.get("val_loss", [])
-        since_best = len(losses) - 1 - losses.index(min(losses)) if losses else 0
-        if losses and since_best == 0:
+        if "val_loss" in logs and self._since_best() == 0:
             position.best_step = position.steps
             self._best_weights = self._network.get_weights()
-        if self._options.early_stopping is not None and since_best >= self._options.early_stopping:
+        if self._impatient():
             self._network.stop_training = True
         if position.window == self._streams.steps:
             position.epoch, position.window = epoch + 1, 0
@@ -169,6 +211,15 @@ class Run(Callback):
         steps = self._position.steps
         return self._schedule.progress(steps, steps * self._step_tokens, self._position.seconds)
 
+    def _since_best(self) -> int:
+        """Validations since the one with the lowest loss."""
+        losses = self._position.history.get("val_loss", [])
+        return len(losses) - 1 - losses.index(min(losses)) if losses else 0
+
+    def _impatient(self) -> bool:
+        patience = self._options.early_stopping
+        return patience is not None and self._since_best() >= patience
+
     # Checkpoints -------------------------------------------------------------------------------------------------
 
     def _save(self) -> None:
@@ -182,38 +233,52 @@ class Run(Callback):
         write_safetensors(folder / "training.safetensors", arrays)
         training = {
             "format_version": FORMAT_VERSION,
-            "corpus": self._checkpoints.corpus_key,
+            "corpus": self._sources.key,
+            "validation": self._sources.validation_key,
             "options": asdict(self._options),
             "position": asdict(self._position),
             "state": state.values,
         }
         write_json(folder / "training.json", training)
 
-    def resume(self, folder: Path) -> None:
-        """Take over from the newest checkpoint of ``folder``.
+    def resume(self) -> None:
+        """Take over from the newest checkpoint.
 
         Raises:
             FileNotFoundError: there is none.
             ValueError: it was made with another text, model or recipe, or is damaged.
         """
+        folder = self._checkpoints.folder
+        assert folder is not None
         path = checkpoint.newest(folder)
         training = read_json(path / "training.json")
         try:
             if training["format_version"] != FORMAT_VERSION:
                 raise ValueError(f"{path} has format_version {training['format_version']}, expected {FORMAT_VERSION}")
-            if training["corpus"] != self._checkpoints.corpus_key:
+            if training["corpus"] != self._sources.key:
                 raise ValueError(f"{path} was made with another text or tokenizer: resume with the same")
+            # Which weights are the best was decided on the one, and could not be compared with the other.
+            if training["validation"] != self._sources.validation_key:
+                raise ValueError(
+                    f"{path} was made with another validation_data or validation_split: resume with the same"
+                )
             self._options.check_same(training["options"])
             self._check_config(path)
             weights = {f"weights/{name}": array for name, array in storage.read_weights(self._network, path).items()}
             arrays = weights | read_safetensors(path / "training.safetensors")
             self._network.set_state(ModelState(arrays, training["state"]))
-            self._position = Position(**training["position"])
+            self._position = self._read_position(path, training["position"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path / 'training.json'} is damaged: {error!r}") from None
         if self._position.best_step is not None:
             best = storage.read_weights(self._network, checkpoint.path_of(folder, self._position.best_step))
             self._best_weights = [best[name] for name in self._network.named_weights()]
+
+    def _read_position(self, path: Path, fields: Any) -> Position:
+        try:
+            return Position.restore(fields, self._streams.steps)
+        except ValueError as error:
+            raise ValueError(f"{path / 'training.json'} is damaged: {error}") from None
 
     def _check_config(self, path: Path) -> None:
         before, now = storage.read_config(path), storage.config(self._lm)

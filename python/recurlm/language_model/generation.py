@@ -14,6 +14,40 @@ from ..typing import Ids
 _FIRST_DRAW, _DRAW = 4, 32
 
 
+# Outside of these, logits over the temperature are no longer numbers; the text is the greedy or the uniform one anyway.
+_TEMPERATURES = (1e-3, 1e3)
+
+
+def make_sampling(
+    temperature: float, top_k: int, top_p: float, min_p: float, repetition_penalty: float, classes: int
+) -> Sampling:
+    """How to draw one of ``classes``.
+
+    Raises:
+        TypeError, ValueError: an argument is no number, or not possible.
+    """
+    numbers = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty}
+    for name, value in numbers.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+            raise TypeError(f"{name} must be a number, got {value!r}")
+    least, most = _TEMPERATURES
+    if temperature != 0 and not least <= temperature <= most:
+        raise ValueError(f"temperature must be 0, or from {least} to {most:.0f}, got {temperature}")
+    top_k = min(check_count(top_k, "top_k", 0), classes)
+    return Sampling(
+        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
+    )
+
+
+def check_count(value: int, name: str, least: int) -> int:
+    """``value`` as an int; TypeError if it is none, ValueError if it is below ``least``."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+        raise TypeError(f"{name} must be an integer, got {value!r}")
+    if value < least:
+        raise ValueError(f"{name} must be at least {least}, got {value}")
+    return int(value)
+
+
 class StoppedText:
     """The text of one sample: decodes ids, ends before a stop string, holds back what may become one."""
 

@@ -5,28 +5,30 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from contextlib import closing
 from pathlib import Path
 from typing import Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from .. import _core, checkpoint
+from .. import _core
 from ..callbacks import Callback
 from ..model import Model
+from ..seeding import check_seed
 from ..text import tokenizers
-from ..text.batching import Streams, evaluation_streams
-from ..text.corpus import Corpus, Data, PathLike, StoredIds, Texts, build_corpus
+from ..text.batching import Streams
+from ..text.corpus import Data, PathLike, Texts, build_corpus
 from ..text.tokenizer import Tokenizer
 from ..typing import Ids
 from . import storage
 from .architecture import Architecture
 from .fitting import Batches, Checkpoints, Run
-from .generation import StoppedText, generate_pieces
+from .generation import StoppedText, check_count, generate_pieces, make_sampling
 from .options import FitOptions
 from .progress import Progress
 from .scoring import WINDOW, Evaluation, TextScore, TokenScore, compile_model, evaluate, log_probs, padded_runs
+from .sources import read_sources
 
 Doubles = npt.NDArray[np.float64]
 
@@ -128,7 +130,9 @@ class LanguageModel:
     ) -> dict[str, list[float]]:
         """Train by truncated back-propagation through time: streams, their states carried from window to window.
 
-        After each epoch the model is validated; at the end it has the weights of the best validation loss.
+        Texts of a list follow one another in the streams, each closed by its end. A window that opens with a text
+        starts from the zero state; within a window the state is carried over the end of a text, which so learns to
+        forget. After each epoch the model is validated; at the end it has the weights of the best validation loss.
         Progress goes to stderr.
 
         Args:
@@ -145,11 +149,13 @@ class LanguageModel:
             clipnorm: largest global norm of the gradient; None or 0: any.
             early_stopping: end after so many epochs without a better validation loss.
             checkpoint_dir: where to keep checkpoints, one every ``checkpoint_every`` steps and after each epoch.
-            resume: go on from the newest checkpoint there, to the same bits as without the interruption.
+            resume: go on from the newest checkpoint there, to the same bits as without the interruption; the text and
+                what is held out must be the same, limits may be raised.
             sample_every: seconds between generated samples, which continue ``sample_prompt``; None: no samples.
 
         Returns:
-            For each epoch: loss, accuracy, val_loss, val_accuracy; nats for each token.
+            For each epoch: loss and val_loss in nats for each token, (val_)perplexity, (val_)accuracy,
+            tokens_per_second.
 
         Raises:
             FileNotFoundError: a file is missing, or there is no checkpoint to resume from.
@@ -161,39 +167,16 @@ class LanguageModel:
             epochs, batch_size, window, learning_rate, schedule, warmup_steps, optimizer, beta_2, weight_decay,
             clipnorm, early_stopping, max_minutes, max_tokens,
         )  # fmt: skip
-        if checkpoint_every < 1:
-            raise ValueError(f"checkpoint_every must be at least 1, got {checkpoint_every}")
-        folder = _checkpoint_folder(checkpoint_dir, resume)
-        corpus, train, held_out = self._read(data, validation_data, validation_split, folder)
-        streams = Streams(train, self.tokenizer.bos_id, batch_size, window, restarts=not self.separate_texts)
-        validation = None if held_out is None else evaluation_streams(held_out, self.tokenizer.bos_id, window)
+        checkpoints = Checkpoints.at(checkpoint_dir, checkpoint_every, resume)
+        sources = read_sources(self.tokenizer, data, validation_data, validation_split, checkpoints.folder)
+        self.separate_texts = sources.separate
+        self._encode(sample_prompt, "sample_prompt")  # before hours have been spent
         compile_model(self.model, options.make_optimizer())
-        progress = Progress(verbose, sample_every, lambda: self._sample(sample_prompt))
-        run = Run(self, options, streams, Checkpoints(folder, checkpoint_every, corpus.key), progress)
-        try:
-            if resume and folder is not None:
-                run.resume(folder)
-            return run.fit(validation, list(callbacks))
-        finally:
-            progress.close()
-
-    def _read(
-        self, data: Data, validation_data: Data | None, validation_split: float, folder: Path | None
-    ) -> tuple[Corpus, StoredIds, StoredIds | None]:
-        """The corpus, its part to train on, and what is held out; a tokenizer without a vocabulary gets one here."""
-        texts = Texts.of(data)
-        validation = None if validation_data is None else Texts.of(validation_data, "validation_data")
-        if not self.tokenizer.trained:
-            # Characters have to be in the vocabulary to be scored at all; words that training lacks become <unk>.
-            whole = validation is not None and self.tokenizer.unknown_id is None
-            self.tokenizer.train(chain(texts.chunks(), validation.chunks() if whole and validation else ()))
-        self.separate_texts = texts.separate
-        corpus = build_corpus(texts, self.tokenizer, folder)
-        if validation is not None:
-            return corpus, corpus.ids, build_corpus(validation, self.tokenizer, folder).ids
-        if validation_split == 0:
-            return corpus, corpus.ids, None
-        return corpus, *corpus.split(validation_split)
+        with closing(Progress(verbose, sample_every, lambda: self._sample(sample_prompt))) as progress:
+            run = Run(self, options, sources, checkpoints, progress)
+            if resume:
+                run.resume()
+            return run.fit(list(callbacks))
 
     def _sample(self, prompt: str) -> str:
         return f"\n{prompt}{self.generate(prompt, max_tokens=200, temperature=0.8)}\n"
@@ -206,6 +189,8 @@ class LanguageModel:
         One text is read as one stream, its state carried from the first token to the last; ``streams`` > 1 is faster
         and a little pessimistic, since each stream starts from nothing. Every text of a list starts from nothing.
 
+        The ends of these, which ``fit`` counts as tokens in its losses, are not counted.
+
         Raises:
             FileNotFoundError, ValueError: a file is missing, empty or not UTF-8, or has a character that is unknown.
         """
@@ -217,6 +202,7 @@ class LanguageModel:
             characters, size = sum(map(len, texts.strings)), sum(len(text.encode()) for text in texts.strings)
             return evaluate(self.model, counted, characters, size)
         corpus = build_corpus(texts, self.tokenizer)
+        streams = min(check_count(streams, "streams", 1), len(corpus.ids))
         batches = Batches(Streams(corpus.ids, bos_id, streams, WINDOW, whole=True))
         return evaluate(self.model, [(len(corpus.ids), batches)], corpus.characters, corpus.bytes)
 
@@ -318,24 +304,22 @@ class LanguageModel:
         """
         if stream and samples is not None:
             raise ValueError("stream gives the pieces of one text: leave samples out")
-        if max_tokens < 0 or (samples is not None and samples < 1):
-            raise ValueError(f"max_tokens must not be negative and samples positive, got {max_tokens} and {samples}")
+        max_tokens = check_count(max_tokens, "max_tokens", 0)
+        count = check_count(1 if samples is None else samples, "samples", 1)
+        seed = secrets.randbits(63) if seed is None else check_seed(seed)
         decoder = self._decoder()
         stops = [stop] if isinstance(stop, str) else list(stop)
         if not all(stops):
             raise ValueError("stop must not hold an empty string")
         tokenizer = self.tokenizer
         ids = np.append(np.int32(tokenizer.bos_id), self._encode(prompt, "prompt"))
-        texts = [StoppedText(tokenizer.decoder(prompt), stops) for _ in range(samples or 1)]
-        sampling = _core.Sampling(
-            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
-        )
+        texts = [StoppedText(tokenizer.decoder(prompt), stops) for _ in range(count)]
+        sampling = make_sampling(temperature, top_k, top_p, min_p, repetition_penalty, tokenizer.vocabulary_size)
         bos, unknown = [tokenizer.bos_id], [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
         banned, ends = (unknown, bos) if self.separate_texts else (bos + unknown, [])
         pieces = generate_pieces(
-            decoder, ids, texts, max_tokens, sampling, secrets.randbits(63) if seed is None else seed,
-            np.array(banned, np.int32), np.array(ends, np.int32),
-        )  # fmt: skip
+            decoder, ids, texts, max_tokens, sampling, seed, np.array(banned, np.int32), np.array(ends, np.int32)
+        )
         if stream:
             return (piece for (piece,) in pieces if piece)
         joined = ["".join(parts) for parts in zip(*pieces, strict=True)]
@@ -370,16 +354,3 @@ class LanguageModel:
             ValueError: it is not a language model, or a file of it is damaged.
         """
         return storage.load(cls, Path(folder), check)
-
-
-def _checkpoint_folder(checkpoint_dir: PathLike | None, resume: bool) -> Path | None:
-    if checkpoint_dir is None:
-        if resume:
-            raise ValueError("resume needs checkpoint_dir, the folder of the checkpoints")
-        return None
-    folder = Path(checkpoint_dir)
-    if resume:
-        checkpoint.newest(folder)
-    elif checkpoint.list_steps(folder):
-        raise ValueError(f"{folder} holds checkpoints of an earlier run: resume it, or delete the folder")
-    return folder

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import dataclass, fields
 from typing import Any
+
+import numpy as np
 
 from .. import optimizers
 from ..text.batching import Streams
@@ -18,6 +19,8 @@ OPTIMIZERS: dict[str, type[optimizers.Optimizer]] = {
     "adagrad": optimizers.Adagrad,
     "sgd": optimizers.SGD,
 }
+
+_MOST = 2**53
 
 
 @dataclass(frozen=True)
@@ -39,11 +42,16 @@ class FitOptions:
     max_tokens: int | None
 
     def __post_init__(self) -> None:
-        if self.epochs is not None and self.epochs < 1:
-            raise ValueError(f"epochs must be at least 1, got {self.epochs}")
+        for name, value in vars(self).copy().items():
+            if isinstance(value, np.generic):  # which JSON does not take
+                object.__setattr__(self, name, value.item())
+        # Steps are counted in a float64 too: beyond its integers a limit would be no number, or another one.
+        for name in ("epochs", "max_tokens"):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= _MOST:
+                raise ValueError(f"{name} must be from 1 to {_MOST:,}, got {value}")
         if self.early_stopping is not None and self.early_stopping < 1:
             raise ValueError(f"early_stopping must be at least 1 epoch, got {self.early_stopping}")
-
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
 
@@ -61,7 +69,7 @@ class FitOptions:
             return self.epochs
         if self.max_tokens is not None:
             return -(-self.max_tokens // (streams.steps * self.batch_size * self.window))
-        return 10 if self.max_minutes is None else sys.maxsize
+        return 10 if self.max_minutes is None else _MOST
 
     def make_schedule(self, streams: Streams) -> Schedule:
         steps = float(self.count_epochs(streams)) * streams.steps

@@ -11,7 +11,7 @@ from typing import Any
 
 def perplexity(loss: float) -> float:
     """``exp(loss)``, infinite where that overflows."""
-    return math.exp(loss) if loss < 700 else math.inf
+    return math.inf if loss >= 700 else math.exp(loss)
 
 
 class Progress:

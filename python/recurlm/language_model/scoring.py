@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from .progress import perplexity
 Batch = tuple[Ids, Ids] | tuple[Ids, Ids, Float]  # inputs, targets and weights: (B, T)
 
 _BATCH = 64
+NATS = "sparse_categorical_crossentropy"
 WINDOW = 128  # steps in one call: bounds memory for texts of any length
 
 
@@ -59,18 +60,33 @@ class Evaluation:
 
 def compile_model(model: Model, optimizer: Optimizer | str = "adamw") -> None:
     """Give ``model`` the loss and metrics that this package relies on."""
-    # The perplexity is over tokens, whereas the loss is a mean over batches, of which the last may hold fewer tokens.
-    model.compile(optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy", "perplexity"])
+    # The metric is a mean over tokens, the loss one over batches, of which the last may hold fewer tokens.
+    model.compile(optimizer, loss=NATS, metrics=["accuracy", NATS])
+
+
+def per_token(logs: Mapping[str, float]) -> dict[str, float]:
+    """``logs`` of a model so compiled, with loss and perplexity over tokens."""
+    result = dict(logs)
+    for prefix in ("", "val_"):
+        if (nats := result.pop(prefix + NATS, None)) is not None:
+            result |= {f"{prefix}loss": nats, f"{prefix}perplexity": perplexity(nats)}
+    return result
 
 
 def evaluate(model: Model, runs: Iterable[tuple[int, Iterable[Batch]]], characters: int, size: int) -> Evaluation:
-    """Evaluate ``runs``: for each, its number of tokens and the batches that carry states from one to the next."""
+    """Evaluate ``runs``: for each, its number of tokens and the batches that carry states from one to the next.
+
+    Raises:
+        ValueError: there is not a single token.
+    """
     tokens, nats, right = 0, 0.0, 0.0
     for count, batches in runs:
         logs = model.evaluate(iter(batches), verbose=0, return_dict=True, states={})
         tokens += count
-        nats += math.log(logs["perplexity"]) * count
+        nats += logs[NATS] * count
         right += logs["accuracy"] * count
+    if tokens == 0:
+        raise ValueError("the texts have no tokens")
     bits = nats / math.log(2)
     loss = nats / tokens
     return Evaluation(loss, perplexity(loss), bits / characters, bits / size, right / tokens, tokens)

@@ -316,6 +316,9 @@ def draw_dropout(
 ) -> None:
     """Dropout of x into y, keyed by seed, the node's place in the graph and the training step."""
     key = call.tape.seed if seed is None else seed
+    if rate == 1:  # the core would have to scale what is left by 1 / 0
+        y.fill(0)
+        return
     _core.dropout(x, y, rate, key, call.index, call.tape.step, noise_shape)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from ..typing import Float, Ids
 from .corpus import StoredIds
@@ -61,6 +62,11 @@ class Streams:
         """The stream that begins anew, with ``<bos>`` and from the zero state, at window ``step``."""
         stream = step % max(self.batch_size, _RESTART_WINDOWS)
         return stream if self.restarts and stream < self.batch_size else None
+
+    def opening(self, step: int) -> npt.NDArray[np.bool_]:
+        """Which streams, (batch_size,), read ``<bos>`` first in window ``step``: these start from the zero state."""
+        first: Ids = self._window(step)[0][:, 0]
+        return np.equal(first, self.bos_id)
 
     def windows(self, start: int = 0) -> Iterator[tuple[Ids, Ids, Float | None]]:
         """Inputs, targets and weights of windows ``start`` to the last.

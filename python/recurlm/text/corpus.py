@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -141,14 +142,35 @@ def build_corpus(texts: Texts, tokenizer: Tokenizer, folder: Path | None = None)
     kept = folder is not None and _writable(folder)
     where = folder if folder is not None and kept else Path(tempfile.mkdtemp(prefix="recurlm-"))
     path = where / f"tokens-{key}.bin"
-    if not path.exists():
-        with atomic_file(path) as file:
-            for ids in _encode(texts, tokenizer):
-                file.write(ids.astype(dtype).tobytes())
-    corpus = Corpus(np.memmap(path, dtype, mode="r"), characters, size, key)
+    try:
+        if not _holds_ids(path, dtype, tokenizer.vocabulary_size):
+            _write_ids(path, dtype, texts, tokenizer)
+        corpus = Corpus(np.memmap(path, dtype, mode="r"), characters, size, key)
+    except BaseException:
+        if not kept:
+            shutil.rmtree(where)
+        raise
     if not kept:
         weakref.finalize(corpus, shutil.rmtree, where, ignore_errors=True)
     return corpus
+
+
+def _holds_ids(path: Path, dtype: np.dtype[Any], limit: int) -> bool:
+    """Whether the file is there, and has not been changed into what would be no ids of the vocabulary."""
+    size = path.stat().st_size if path.exists() else 0
+    if size == 0 or size % dtype.itemsize:
+        return False
+    ids = np.memmap(path, dtype, mode="r")
+    parts = (ids[start : start + CHUNK_BYTES] for start in range(0, len(ids), CHUNK_BYTES))
+    return all(part.min() >= 0 and part.max() < limit for part in parts)
+
+
+def _write_ids(path: Path, dtype: np.dtype[Any], texts: Texts, tokenizer: Tokenizer) -> None:
+    with atomic_file(path) as file:
+        for ids in _encode(texts, tokenizer):
+            file.write(ids.astype(dtype).tobytes())
+        if file.tell() == 0:
+            raise ValueError("the text has no tokens")
 
 
 def _measure(texts: Texts, tokenizer: Tokenizer) -> tuple[str, int, int]:

@@ -182,7 +182,7 @@ class WordTokenizer(Tokenizer):
             raise ValueError(f"minimum_count must be at least 1, got {minimum_count}")
         try:
             self._pattern = None if pattern is None else re.compile(pattern)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}") from None
         self.size, self.minimum_count, self.pattern = size, minimum_count, pattern
         self._set([])
@@ -219,15 +219,14 @@ class WordTokenizer(Tokenizer):
 
     def _words(self, chunks: Iterable[str]) -> Iterator[list[str]]:
         """The words of each chunk, line ends as ``<eos>``; a word that the end may have cut waits for the next."""
-        rest = ""
-        for chunk in chunks:
-            text = rest + chunk
-            end = len(text)
-            while end > 0 and not text[end - 1].isspace():
-                end -= 1
-            rest = text[end:]
-            yield self._split(text[:end])
-        yield self._split(rest)
+        word: list[str] = []  # pieces of the word that the chunks so far end in
+        for chunk in filter(None, chunks):
+            tail = "" if chunk[-1].isspace() else chunk.rsplit(None, 1)[-1]
+            if len(tail) < len(chunk):
+                yield self._split("".join([*word, chunk[: len(chunk) - len(tail)]]))
+                word.clear()
+            word.append(tail)
+        yield self._split("".join(word))
 
     def _split(self, text: str) -> list[str]:
         words = text.replace("\n", f" {EOS} ").split()
@@ -286,16 +285,16 @@ class _WordDecoder(TextDecoder):
         return "".join(pieces)
 
 
-_KINDS: dict[str, type[Tokenizer]] = {cls.kind: cls for cls in (CharTokenizer, ByteTokenizer, WordTokenizer)}
+KINDS: dict[str, type[Tokenizer]] = {cls.kind: cls for cls in (CharTokenizer, ByteTokenizer, WordTokenizer)}
 
 
 def get(tokenizer: str | Tokenizer) -> Tokenizer:
     """A tokenizer by its kind, or the tokenizer itself."""
     if isinstance(tokenizer, Tokenizer):
         return tokenizer
-    if tokenizer not in _KINDS:
-        raise ValueError(f"tokenizer must be one of {', '.join(_KINDS)} or a Tokenizer, got {tokenizer!r}")
-    return _KINDS[tokenizer]()
+    if tokenizer not in KINDS:
+        raise ValueError(f"tokenizer must be one of {', '.join(KINDS)} or a Tokenizer, got {tokenizer!r}")
+    return KINDS[tokenizer]()
 
 
 def from_json(text: str) -> Tokenizer:
@@ -304,15 +303,18 @@ def from_json(text: str) -> Tokenizer:
     Raises:
         ValueError: the text is not JSON, or a field is missing, unknown or of the wrong type.
     """
-    fields = json.loads(text)
+    try:
+        fields = json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(fields, dict):
         raise ValueError("expected a JSON object")
     version, kind = field(fields, "format_version", int), field(fields, "kind", str)
     if version != FORMAT_VERSION:
         raise ValueError(f"format_version is {version}, this version of recurlm reads {FORMAT_VERSION}")
-    if kind not in _KINDS:
-        raise ValueError(f"kind must be one of {', '.join(_KINDS)}, got {kind!r}")
-    tokenizer = _KINDS[kind]._from_vocabulary(fields)
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    tokenizer = KINDS[kind]._from_vocabulary(fields)
     unknown = fields.keys() - {"format_version", "kind"} - tokenizer._vocabulary().keys()
     if unknown:
         raise ValueError(f"unknown field {sorted(unknown)[0]!r}")

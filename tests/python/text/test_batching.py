@@ -36,6 +36,19 @@ def test_streams_begin_anew_in_turn(batch: int, most: int) -> None:
     assert len([stream for stream in restarts if stream is not None]) == most
 
 
+def test_windows_that_open_with_a_text_are_known() -> None:
+    ids = np.array([1, 2, BOS, 3, 4, BOS, 5, 6], np.uint16)
+    streams = Streams(ids, BOS, 2, 1)
+    assert [streams.opening(step).tolist() for step in range(4)] == [
+        [True, True],
+        [False, False],
+        [False, True],
+        [True, False],
+    ]
+    restarting = Streams(corpus(40), BOS, 2, 1, restarts=True)
+    assert [restarting.opening(step).tolist() for step in (0, 1, 2)] == [[True, True], [False, True], [False, False]]
+
+
 @given(batch=st.integers(1, 5), window=st.integers(1, 6), tokens=st.integers(1, 60))
 def test_whole_streams_score_every_token_once(batch: int, window: int, tokens: int) -> None:
     ids = corpus(tokens)

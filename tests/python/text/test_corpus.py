@@ -105,6 +105,21 @@ def test_an_error_while_encoding_leaves_no_file(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_an_error_leaves_no_temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(ValueError, match="'d'"):
+        build_corpus(Texts.of(["abcd"]), CharTokenizer("abc"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("damaged", [b"", b"\1", b"\1\0\xff\xff"])
+def test_stored_ids_that_cannot_be_are_written_again(tmp_path: Path, damaged: bytes) -> None:
+    expected = build_corpus(Texts.of(["abc"]), CharTokenizer("abc"), tmp_path).ids.tolist()
+    (stored,) = tmp_path.iterdir()
+    stored.write_bytes(damaged)
+    assert build_corpus(Texts.of(["abc"]), CharTokenizer("abc"), tmp_path).ids.tolist() == expected
+
+
 def test_memory_does_not_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus, "CHUNK_BYTES", 4096)
     texts = Texts.of(write(tmp_path / "long.txt", b"a line of words\n" * 60_000))
