@@ -152,6 +152,8 @@ def test_json_that_is_cut_or_short_of_a_field_raises() -> None:
     text = CharTokenizer("ab").to_json()
     with pytest.raises(ValueError, match=r"Unterminated|Expecting|delimiter"):
         tokenizers.from_json(text[: len(text) // 2])
+    with pytest.raises(ValueError, match="nested too deeply"):
+        tokenizers.from_json("[" * 100_000)
     with pytest.raises(ValueError, match="'kind' is missing"):
         tokenizers.from_json('{"format_version": 1}')
     with pytest.raises(ValueError, match="no vocabulary yet"):
