@@ -144,7 +144,12 @@ def test_a_full_disk_leaves_the_previous_checkpoint_whole(
 
 def test_numbers_of_numpy_can_be_written(tmp_path: Path, source: Path) -> None:
     lm = LanguageModel(units=np.int64(8), seed=np.int32(1), dropout=np.float64(0.1))  # type: ignore[arg-type]
-    recipe = {"epochs": np.int64(1), "batch_size": np.int32(4), "window": np.uint8(16), "learning_rate": np.float32(1e-3)}
+    recipe = {
+        "epochs": np.int64(1),
+        "batch_size": np.int32(4),
+        "window": np.uint8(16),
+        "learning_rate": np.float32(1e-3),
+    }
     lm.fit(source, checkpoint_dir=tmp_path / "c", verbose=False, **recipe)  # type: ignore[arg-type]
     lm.save(tmp_path / "m")
 

@@ -45,6 +45,7 @@ class Architecture:
         object.__setattr__(self, "seed", check_seed(self.seed))
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+        object.__setattr__(self, "dropout", float(self.dropout))
         if self.tie_weights and self.embedding_dim != self.units:
             raise ValueError(
                 f"tie_weights needs embedding_dim equal to units ({self.units}), got {self.embedding_dim}: "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -116,14 +116,19 @@ class Run(Callback):
         self._best_weights: list[Float] | None = None
         self._started = 0.0
 
-    def fit(self, callbacks: list[Callback]) -> dict[str, list[float]]:
+    def fit(self, callbacks: Sequence[Callback], resume: bool) -> dict[str, list[float]]:
         """Train until a limit, patience or Ctrl-C ends it, and leave the best weights in the model; the history.
 
-        A run that was resumed after it had ended does not train again, unless its limits were raised.
+        With ``resume`` it goes on from the newest checkpoint; a run that had ended does not train again, unless its
+        limits were raised.
 
         Raises:
+            FileNotFoundError: there is no checkpoint to resume from.
+            ValueError: it was made with another text, model or recipe, or is damaged.
             KeyboardInterrupt: Ctrl-C, after the step was finished and a checkpoint saved.
         """
+        if resume and self._checkpoints.folder is not None:
+            self._resume(self._checkpoints.folder)
         self._started = time.perf_counter() - self._position.seconds
         self._progress.begin(self._done())
         tokens, vocabulary = len(self._streams.ids), self._lm.tokenizer.vocabulary_size
@@ -136,7 +141,7 @@ class Run(Callback):
             self._network.set_weights(self._best_weights)
         return self._position.history
 
-    def _train(self, callbacks: list[Callback]) -> None:
+    def _train(self, callbacks: Sequence[Callback]) -> None:
         with self._interruption:
             self._network.fit(
                 Batches(self._streams, self._position.window),
@@ -241,15 +246,7 @@ class Run(Callback):
         }
         write_json(folder / "training.json", training)
 
-    def resume(self) -> None:
-        """Take over from the newest checkpoint.
-
-        Raises:
-            FileNotFoundError: there is none.
-            ValueError: it was made with another text, model or recipe, or is damaged.
-        """
-        folder = self._checkpoints.folder
-        assert folder is not None
+    def _resume(self, folder: Path) -> None:
         path = checkpoint.newest(folder)
         training = read_json(path / "training.json")
         try:

@@ -173,10 +173,7 @@ class LanguageModel:
         self._encode(sample_prompt, "sample_prompt")  # before hours have been spent
         compile_model(self.model, options.make_optimizer())
         with closing(Progress(verbose, sample_every, lambda: self._sample(sample_prompt))) as progress:
-            run = Run(self, options, sources, checkpoints, progress)
-            if resume:
-                run.resume()
-            return run.fit(list(callbacks))
+            return Run(self, options, sources, checkpoints, progress).fit(callbacks, resume)
 
     def _sample(self, prompt: str) -> str:
         return f"\n{prompt}{self.generate(prompt, max_tokens=200, temperature=0.8)}\n"

@@ -1,0 +1,49 @@
+"""What a language model is trained on, and what is held out to validate it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from ..text.corpus import Data, StoredIds, Texts, build_corpus
+from ..text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Sources:
+    """Ids to train and to validate on.
+
+    Attributes:
+        train: (tokens,).
+        held_out: (tokens,), or None where nothing is held out.
+        separate: whether the text is a list of texts, each followed by its end.
+        key: stands for the text and the tokenizer.
+        validation_key: stands for what is held out.
+    """
+
+    train: StoredIds
+    held_out: StoredIds | None
+    separate: bool
+    key: str
+    validation_key: str
+
+
+def read_sources(
+    tokenizer: Tokenizer, data: Data, validation_data: Data | None, validation_split: float, folder: Path | None
+) -> Sources:
+    """Encode texts into files of ``folder``; a tokenizer without a vocabulary gets one here."""
+    texts = Texts.of(data)
+    validation = None if validation_data is None else Texts.of(validation_data, "validation_data")
+    if not tokenizer.trained:
+        # Characters have to be in the vocabulary to be scored at all; words that training lacks become <unk>.
+        whole = validation is not None and tokenizer.unknown_id is None
+        tokenizer.train(chain(texts.chunks(), validation.chunks() if whole and validation else ()))
+    corpus = build_corpus(texts, tokenizer, folder)
+    if validation is not None:
+        other = build_corpus(validation, tokenizer, folder)
+        return Sources(corpus.ids, other.ids, texts.separate, corpus.key, other.key)
+    if validation_split == 0:
+        return Sources(corpus.ids, None, texts.separate, corpus.key, "nothing")
+    train, held_out = corpus.split(validation_split)
+    return Sources(train, held_out, texts.separate, corpus.key, f"the last {len(held_out)} tokens")
