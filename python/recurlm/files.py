@@ -15,8 +15,13 @@ from .typing import Array
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A name for a file that takes the place of ``path`` when the block ends, and vanishes if an error ends it."""
-    path = Path(path)
+    """A name for a file that takes the place of ``path`` when the block ends, and vanishes if an error ends it.
+
+    Where ``path`` is a link, that to which it points is replaced. IsADirectoryError if it is a folder.
+    """
+    path = Path(os.path.realpath(path))
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder, expected the name of a file")
     temporary = _beside(path)
     try:
         yield temporary

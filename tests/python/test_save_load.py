@@ -290,6 +290,16 @@ def test_a_link_stays_and_what_it_points_to_is_replaced(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "link"]
 
 
+def test_a_file_is_written_through_a_link_and_a_folder_is_named(tmp_path: Path) -> None:
+    model, link = Model.load(saved(tmp_path / "model")), tmp_path / "link.safetensors"
+    link.symlink_to(tmp_path / "weights.safetensors")
+    model.save_weights(link)
+    assert link.is_symlink()
+    model.load_weights(tmp_path / "weights.safetensors")
+    with pytest.raises(IsADirectoryError, match="model is a folder, expected the name of a file"):
+        model.save_weights(tmp_path / "model")
+
+
 def test_readers_and_writers_of_one_folder_do_not_meet(tmp_path: Path) -> None:
     folder = saved(tmp_path / "model")
     # A loader in another process, as long as there is input.
