@@ -48,6 +48,9 @@ class Optimizer:
     ) -> None:
         for key in unknown:
             raise TypeError(f"{type(self).__name__} has no argument {key!r}")
+        for key, value in hyperparameters.items():
+            if not isinstance(value, (int, float, np.number)):
+                raise TypeError(f"{type(self).__name__}: {key} must be a number, got {value!r}")
         if weight_decay is not None and not 0 <= weight_decay < math.inf:
             raise ValueError(f"weight_decay must be a finite number from 0 on, got {weight_decay!r}")
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
@@ -167,8 +170,6 @@ class SGD(Optimizer):
     def __init__(
         self, learning_rate: Rate = 0.01, momentum: float = 0.0, nesterov: bool = False, **kwargs: Any
     ) -> None:
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"momentum must be from 0 to 1, got {momentum!r}")
         super().__init__(learning_rate, {"momentum": momentum, "nesterov": nesterov}, **kwargs)
 
 
@@ -203,6 +204,10 @@ class Adagrad(Optimizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate, {"epsilon": epsilon}, **kwargs)
+        if not 0 <= initial_accumulator_value < math.inf:
+            raise ValueError(
+                f"initial_accumulator_value must be a finite number from 0 on, got {initial_accumulator_value!r}"
+            )
         self.initial_slot = initial_accumulator_value
 
     def get_config(self) -> dict[str, Any]:
@@ -252,10 +257,10 @@ def get(identifier: Any) -> Optimizer:
         identifier = next((name for name in _CLASSES if name.lower() == identifier.lower()), identifier)
     if isinstance(identifier, dict) and identifier.get("class_name") in _CLASSES:
         return _CLASSES[identifier["class_name"]].from_config(identifier["config"])
-    if isinstance(identifier, Optimizer):
-        return identifier
-    optimizer: Optimizer = resolve("optimizer", identifier, _CLASSES)
-    return optimizer
+    found = identifier if isinstance(identifier, Optimizer) else resolve("optimizer", identifier, _CLASSES)
+    if not isinstance(found, Optimizer):
+        raise TypeError(f"optimizer must be a name or an object of recurlm.optimizers, got {identifier!r}")
+    return found
 
 
 def serialize(optimizer: Optimizer) -> dict[str, Any]:
