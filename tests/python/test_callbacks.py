@@ -81,6 +81,10 @@ def test_early_stopping_restores_the_best_weights() -> None:
     assert history.epoch == [0, 1, 2, 3]
     assert (stopping.best, stopping.best_epoch, stopping.stopped_epoch) == (1.0, 1, 3)
     np.testing.assert_array_equal(model.get_weights()[0], kept[1])
+    model, kept = regression(), []
+    never = EarlyStopping(patience=2, restore_best_weights=True)
+    model.fit(X, Y, epochs=3, verbose=0, callbacks=[Keep(), Feed([np.nan] * 3), never])
+    np.testing.assert_array_equal(model.get_weights()[0], kept[0])
     rising = EarlyStopping(monitor="val_accuracy", min_delta=0.2)
     history = model.fit(X, Y, epochs=5, verbose=0, callbacks=[Feed([0.1, 0.5, 0.6, 0.9, 1], "val_accuracy"), rising])
     assert history.epoch == [0, 1, 2]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from recurlm import Input, Model, layers
-from recurlm.layers import Dense, Dropout, Embedding, Layer, Masking
+from recurlm.layers import LSTM, Dense, Dropout, Embedding, Layer, Masking
 from tests.python.models import check_gradients, gradients, ids, normal
 from tests.reference import activations, softmax
 
@@ -160,3 +160,13 @@ def test_configurations_make_the_same_layer(name: str) -> None:
     )
     config = layer.get_config()
     assert type(layer).from_config(config).get_config() == config
+
+
+def test_a_dropout_of_everything_trains() -> None:
+    x = Input((None, 3))
+    model = Model(x, Dense(1)(Dropout(1.0)(LSTM(2)(x))))
+    model.compile("sgd", "mse")
+    before = model.get_weights()
+    model.fit(np.ones((4, 2, 3)), np.ones((4, 1)), verbose=0)
+    changed = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
+    assert changed == [False, False, False, False, True]

@@ -114,3 +114,23 @@ def test_gradients_from_logits(cls: Any, smoothing: float) -> None:
 def test_bad_arguments_are_named(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("loss", ["mse", "sparse_categorical_crossentropy"])
+def test_an_output_of_weight_zero_is_shown_and_does_not_train(loss: str) -> None:
+    x = Input((3,))
+    first, second = Dense(2, name="first"), Dense(4, "softmax", name="second")
+    data, labels = normal(RNG, 8, 3), [normal(RNG, 8, 2), normal(RNG, 8, 4) if loss == "mse" else ids(RNG, 4, 8)]
+    model = Model(x, [first(x), second(x)])
+    figures = []
+    for weight in (1, 0):
+        model.compile("sgd", ["mse", loss], loss_weights=[1, weight], metrics=[None, ["accuracy"]])
+        figures.append(model.evaluate(data, labels, verbose=0, return_dict=True))
+    assert figures[1]["second_loss"] == pytest.approx(figures[0]["second_loss"])
+    assert figures[1]["second_accuracy"] == figures[0]["second_accuracy"]
+    assert figures[1]["loss"] == pytest.approx(figures[0]["first_loss"])
+    before = second.get_weights()[0]
+    assert model.train_on_batch(data, labels, return_dict=True)["second_loss"] == figures[1]["second_loss"]
+    np.testing.assert_array_equal(second.get_weights()[0], before)
+    model.compile("sgd", ["mse", loss], loss_weights=[0, 0])
+    assert model.train_on_batch(data, labels, return_dict=True)["loss"] == 0

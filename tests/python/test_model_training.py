@@ -211,36 +211,6 @@ def test_validation_data_may_be_a_list() -> None:
         language_model().fit(x, y, validation_data=(x, y), validation_freq=0, verbose=0)
 
 
-@pytest.mark.parametrize("loss", ["mse", "sparse_categorical_crossentropy"])
-def test_an_output_of_weight_zero_is_shown_and_does_not_train(loss: str) -> None:
-    x = Input((3,))
-    first, second = Dense(2, name="first"), Dense(4, "softmax", name="second")
-    data, labels = normal(RNG, 8, 3), [normal(RNG, 8, 2), normal(RNG, 8, 4) if loss == "mse" else ids(RNG, 4, 8)]
-    model = Model(x, [first(x), second(x)])
-    figures = []
-    for weight in (1, 0):
-        model.compile("sgd", ["mse", loss], loss_weights=[1, weight], metrics=[None, ["accuracy"]])
-        figures.append(model.evaluate(data, labels, verbose=0, return_dict=True))
-    assert figures[1]["second_loss"] == pytest.approx(figures[0]["second_loss"])
-    assert figures[1]["second_accuracy"] == figures[0]["second_accuracy"]
-    assert figures[1]["loss"] == pytest.approx(figures[0]["first_loss"])
-    before = second.get_weights()[0]
-    assert model.train_on_batch(data, labels, return_dict=True)["second_loss"] == figures[1]["second_loss"]
-    np.testing.assert_array_equal(second.get_weights()[0], before)
-    model.compile("sgd", ["mse", loss], loss_weights=[0, 0])
-    assert model.train_on_batch(data, labels, return_dict=True)["loss"] == 0
-
-
-def test_a_dropout_of_everything_trains() -> None:
-    x = Input((None, 3))
-    model = Model(x, Dense(1)(Dropout(1.0)(LSTM(2)(x))))
-    model.compile("sgd", "mse")
-    before = model.get_weights()
-    model.fit(np.ones((4, 2, 3)), np.ones((4, 1)), verbose=0)
-    changed = [not np.array_equal(a, b) for a, b in zip(before, model.get_weights(), strict=True)]
-    assert changed == [False, False, False, False, True]
-
-
 def test_shuffling_is_a_function_of_seed_and_epoch() -> None:
     x, y = sequences()
     shuffled, again, ordered = language_model(), language_model(), language_model()

@@ -84,6 +84,8 @@ class EarlyStopping(_Monitor):
             if self.baseline is None or self.better(value, self.baseline):
                 self.wait = 0
             return  # as in Keras: an improvement never stops, even one that does not reach the baseline
+        if self.restore_best_weights and self.best_weights is None:
+            self.best_weights = self.model.get_weights()  # the first figure is not a number: nothing was better so far
         if self.wait >= self.patience and epoch > 0:
             self.stopped_epoch = epoch
             self.model.stop_training = True
