@@ -364,10 +364,32 @@ def test_a_state_that_does_not_fit_changes_nothing() -> None:
             np.testing.assert_array_equal(now.arrays[name], array)
 
 
-def test_a_tokenizer_nested_too_deep_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_language_model_is_not_saved_while_another_thread_trains_it(tmp_path: Path) -> None:
+    lm, errors = language_model(), []
+
+    def save() -> None:
+        try:
+            lm.save(tmp_path / "lm")
+        except RuntimeError as error:
+            errors.append(str(error))
+
+    with lm.model.usage.training():
+        lm.save(tmp_path / "own")  # as from a callback
+        thread = threading.Thread(target=save)
+        thread.start()
+        thread.join()
+    assert errors == ["the model is being trained by another thread; wait until fit returns"]
+    assert [path.name for path in tmp_path.iterdir()] == ["own"]
+
+
+def language_model() -> LanguageModel:
     tokenizer = CharTokenizer()
     tokenizer.train(["abc"])
-    LanguageModel(units=2, tokenizer=tokenizer).save(tmp_path / "lm")
+    return LanguageModel(units=2, tokenizer=tokenizer)
+
+
+def test_a_tokenizer_nested_too_deep_is_one_clear_error(tmp_path: Path) -> None:
+    language_model().save(tmp_path / "lm")
     (tmp_path / "lm" / "tokenizer.json").write_text("[" * 100_000)
     with pytest.raises(ValueError, match=r"tokenizer\.json is damaged"):
         LanguageModel.load(tmp_path / "lm")
