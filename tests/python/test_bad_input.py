@@ -64,11 +64,14 @@ def test_a_folder_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("option", "value", "sentence"),
     [
-        ("--units", "0", "units must be a positive integer, got 0"),
+        ("--units", "0", "units must be an integer from 1 to 2**31 - 1, got 0"),
+        ("--units", "9" * 20, "units must be an integer from 1 to 2**31 - 1, got " + "9" * 20),
         ("--dropout", "1", "dropout must be at least 0 and below 1, got 1.0"),
         ("--epochs", "0", "epochs must be from 1 to 9,007,199,254,740,992, got 0"),
         ("--epochs", "1" + 400 * "0", "epochs must be from 1 to 9,007,199,254,740,992, got 1" + 400 * "0"),
         ("--max-tokens", "0", "max_tokens must be from 1 to 9,007,199,254,740,992, got 0"),
+        ("--clipnorm", "-1", "clipnorm must be at least 0, got -1.0"),
+        ("--sample-every", "nan", "sample_every must be a positive number of seconds, got nan"),
         ("--seed", "-1", "seed must be an integer from 0 to 2**63 - 1, got -1"),
         ("--window", "0", "window must be at least 1, got 0"),
         ("--learning-rate", "0", "learning_rate must be positive, got 0.0"),
@@ -134,7 +137,11 @@ def _rewrite(**changes: object) -> Callable[[Path], None]:
     [
         ("config.json", _truncate, "config.json"),
         ("config.json", _rewrite(units=25), "must be float32 of shape"),
-        ("config.json", _rewrite(units="24"), "config.json is damaged: units must be a positive integer, got '24'"),
+        (
+            "config.json",
+            _rewrite(units="24"),
+            "config.json is damaged: units must be an integer from 1 to 2**31 - 1, got '24'",
+        ),
         ("config.json", _rewrite(layers=1), "model.safetensors does not fit config.json: lstm_1.bias is unknown"),
         ("config.json", _rewrite(more=1), r"fields ['more'] are missing or unknown"),
         ("config.json", _rewrite(format_version=2), "format_version 2, expected 1"),

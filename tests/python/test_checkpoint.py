@@ -143,7 +143,7 @@ def test_a_full_disk_leaves_the_previous_checkpoint_whole(
 
 
 def test_numbers_of_numpy_can_be_written(tmp_path: Path, source: Path) -> None:
-    lm = LanguageModel(units=np.int64(8), seed=np.int32(1), dropout=np.float64(0.1))  # type: ignore[arg-type]
+    lm = LanguageModel(units=np.int64(8), seed=np.int32(1), dropout=np.float32(0.1))  # type: ignore[arg-type]
     recipe = {
         "epochs": np.int64(1),
         "batch_size": np.int32(4),

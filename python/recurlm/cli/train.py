@@ -113,9 +113,9 @@ def checkpoints_of(out: Path) -> Path:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    out, folder = arguments.out, checkpoints_of(arguments.out)
     start = time.perf_counter()
-    check_target(out)
+    check_target(arguments.out)
+    out, folder = arguments.out, checkpoints_of(arguments.out)
     words = (arguments.vocabulary_size, arguments.minimum_count, arguments.word_pattern)
     if arguments.tokenizer == "word":
         arguments.tokenizer = WordTokenizer(*words)

@@ -39,8 +39,8 @@ class Architecture:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {self.cell!r}")
         for name in ("units", "layers", "embedding_dim"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"{name} must be a positive integer, got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value < 2**31:
+                raise ValueError(f"{name} must be an integer from 1 to 2**31 - 1, got {value!r}")
             object.__setattr__(self, name, int(value))  # JSON takes no NumPy numbers
         object.__setattr__(self, "seed", check_seed(self.seed))
         if not 0 <= self.dropout < 1:

@@ -52,6 +52,8 @@ class FitOptions:
                 raise ValueError(f"{name} must be from 1 to {_MOST:,}, got {value}")
         if self.early_stopping is not None and self.early_stopping < 1:
             raise ValueError(f"early_stopping must be at least 1 epoch, got {self.early_stopping}")
+        if self.clipnorm is not None and not self.clipnorm >= 0:
+            raise ValueError(f"clipnorm must be at least 0, got {self.clipnorm}")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
 

@@ -24,6 +24,8 @@ class Progress:
     """
 
     def __init__(self, verbose: bool, sample_every: float | None, sample: Callable[[], str]):
+        if sample_every is not None and not sample_every > 0:
+            raise ValueError(f"sample_every must be a positive number of seconds, got {sample_every}")
         self._verbose = verbose
         self._bar: Any = None
         self._pace = 0.2 if sys.stderr.isatty() else 10.0  # where stderr is a file, every refresh is a line
