@@ -14,6 +14,7 @@ from recurlm import _core
 ROOT = Path(__file__).parent.parent
 LADDER = ["base", "cpu", "kernels", "ops", "infer", "bindings"]
 MAX_LINES = 400
+MAX_FUNCTION_LINES = 40
 
 
 def sources(folder: str, *suffixes: str) -> list[Path]:
@@ -97,3 +98,17 @@ def test_the_stub_has_the_parameters_of_the_extension() -> None:
 def test_the_stub_names_all_of_the_extension() -> None:
     stub = {name.split(".")[0] for name, _ in stub_functions()} | {"DecodingState"}
     assert {name for name in dir(_core) if not name.startswith("_")} == stub
+
+
+def function_lengths(path: Path) -> Iterator[tuple[str, int]]:
+    """Lines of each function without its docstring."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            docstring = node.body[0].end_lineno - node.body[0].lineno + 1 if ast.get_docstring(node) else 0
+            yield f"{path.relative_to(ROOT)}:{node.lineno} {node.name}", node.end_lineno - node.lineno + 1 - docstring
+
+
+@pytest.mark.parametrize("folder", ["python", "bench"])
+def test_functions_stay_short(folder: str) -> None:
+    lengths = [item for path in sources(folder, ".py") for item in function_lengths(path)]
+    assert not [f"{name}: {length} lines" for name, length in lengths if length > MAX_FUNCTION_LINES]
