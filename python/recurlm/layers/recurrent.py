@@ -20,7 +20,7 @@ class Recurrent(Layer):
     the final states follow as outputs of their own. A masked step passes the state on, and the previous output stands
     there, or zero with ``zero_output_for_mask``. ``go_backwards`` reads the sequence from its end and returns outputs
     (and their mask, which Keras leaves as it is) in that order. ``stateful`` carries the final state of row i of a
-    batch to row i of the next, until ``reset_states()``. ``dropout`` drops inputs, one draw a sequence for all its steps.
+    batch to row i of the next, until ``reset_states()``. ``dropout`` drops inputs, one draw a sequence.
     """
 
     kind: ClassVar[str]
