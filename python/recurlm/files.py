@@ -58,12 +58,11 @@ def check_target(path: str | os.PathLike[str], marks: Mapping[str, str], names: 
     target = Path(os.path.realpath(path))
     if Path(os.path.realpath(os.curdir)).is_relative_to(target):
         raise ValueError(f"{str(path)!r} is or contains the current folder, which cannot be replaced: name another one")
-    if not target.exists():
-        return target
-    if not target.is_dir():
-        raise FileExistsError(f"{target} is a file; a folder cannot take its place")
-    found = {entry.name for entry in target.iterdir()}
-    if found and not _is_marked(target / "config.json", marks):
+    with _locked(target.parent, fcntl.LOCK_SH):
+        _refuse_file(target)
+        found = {entry.name for entry in target.iterdir()} if target.exists() else set()
+        ours = not found or _is_marked(target / "config.json", marks)
+    if not ours:
         raise ValueError(f"{target} exists and is not a model: choose another folder")
     foreign = sorted(found - set(names))
     if foreign:
@@ -89,8 +88,8 @@ def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    if path.exists() and not path.is_dir():
-        raise FileExistsError(f"{path} is a file; a folder cannot take its place")
+    with _locked(path.parent, fcntl.LOCK_SH):
+        _refuse_file(path)
     temporary = _beside(path)
     temporary.mkdir()
     try:
@@ -103,6 +102,11 @@ def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         _remove(temporary)
         raise
+
+
+def _refuse_file(path: Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise FileExistsError(f"{path} is a file; a folder cannot take its place")
 
 
 def _swap_in(temporary: Path, path: Path) -> None:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -320,22 +321,26 @@ def test_readers_and_writers_of_one_folder_do_not_meet(tmp_path: Path) -> None:
     assert (reader.returncode, errors) == (0, b"")
 
 
-def test_a_reader_waits_while_a_folder_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("other", [Model.load, saved])
+def test_others_wait_while_a_folder_is_replaced(
+    tmp_path: Path, other: Callable[[Path], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = saved(tmp_path / "model")
-    real, loaded = os.rename, []
-    reader = threading.Thread(target=lambda: loaded.append(Model.load(folder)))
+    real, done = os.rename, []
+    thread = threading.Thread(target=lambda: done.append(other(folder)))
 
     def slow(a: Any, b: Any) -> None:
         real(a, b)
-        if not reader.ident:  # after the first of two renames there is no folder
-            reader.start()
+        if not thread.ident:  # after the first of two renames there is no folder
+            thread.start()
             time.sleep(0.2)
-            assert not loaded
+            assert not done
 
     monkeypatch.setattr(files.os, "rename", slow)
     saved(folder)
-    reader.join(30)
-    assert len(loaded) == 1
+    thread.join(30)
+    assert len(done) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]
 
 
 def test_a_state_that_does_not_fit_changes_nothing() -> None:
