@@ -63,16 +63,16 @@ class Model(Network):
         weighted_metrics: Any = None,
     ) -> None:
         """Choose how to train, by names or objects; for several outputs a list or a dict by output name."""
-        self._recipe = {
+        recipe = {
             "optimizer": optimizers.get(optimizer),
             "loss": loss,
             "loss_weights": loss_weights,
             "metrics": metrics,
             "weighted": weighted_metrics,
         }
-        self._compiled = None
-        if self._graph is not None:
-            self._compiled = build(self.graph, self.names.outputs, **self._recipe)
+        # Built before it is kept: what cannot be compiled leaves the model as it was.
+        compiled = None if self._graph is None else build(self.graph, self.names.outputs, **recipe)
+        self._recipe, self._compiled = recipe, compiled
 
     @property
     def compiled(self) -> Compiled:

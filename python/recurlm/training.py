@@ -52,6 +52,8 @@ class FitLoop:
         epochs: int,
         validation: Validation | None,
     ) -> None:
+        if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 0:
+            raise ValueError(f"epochs must be a whole number from 0 on, got {epochs!r}")
         self.model = model
         self.data = data
         self.epochs = epochs

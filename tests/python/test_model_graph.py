@@ -290,3 +290,20 @@ def test_nothing_large_is_allocated_after_the_first_step() -> None:
         tracemalloc.stop()
     assert model.tape.workspace.growths == growths
     assert peak < 64 * 1024  # one (T, B, D) array would be 80 KB
+
+
+def test_what_cannot_be_compiled_leaves_the_model_as_it_was(tmp_path: Path) -> None:
+    model = two_headed()
+    model.compile("sgd", {"value": "mse", "kind": "sparse_categorical_crossentropy"})
+    with pytest.raises(ValueError, match="f1"):
+        model.compile("sgd", {"value": "mse", "kind": "sparse_categorical_crossentropy"}, metrics={"kind": ["f1"]})
+    model.save(tmp_path / "model")
+    assert np.isfinite(model.train_on_batch(*data())[0])
+
+
+@pytest.mark.parametrize("epochs", [-1, 1.5, "3", True])
+def test_epochs_is_a_whole_number(epochs: Any) -> None:
+    model = two_headed()
+    model.compile("sgd", {"value": "mse", "kind": "sparse_categorical_crossentropy"})
+    with pytest.raises(ValueError, match="epochs"):
+        model.fit(*data(), epochs=epochs, verbose=0)
