@@ -5,28 +5,27 @@ import subprocess
 import sys
 
 RUNS = 15
-CODE = """
-from time import perf_counter
-start = perf_counter()
-import numpy
-middle = perf_counter()
-import recurlm
-print(middle - start, perf_counter() - middle)
-"""
+# Names are loaded when they are first used, so the import alone is not all that a program pays.
+PARTS = ("import numpy", "import recurlm", "recurlm.Model, recurlm.layers", "recurlm.LanguageModel")
+CODE = "\n".join(
+    ["from time import perf_counter", "times = [perf_counter()]"]
+    + [f"{part}\ntimes.append(perf_counter())" for part in PARTS]
+    + ["print(*(after - before for before, after in zip(times, times[1:])))"]
+)
 
 
-def import_times() -> tuple[list[float], list[float]]:
-    """Milliseconds of ``import numpy``, and of ``import recurlm`` after it, in fresh interpreters with warm files."""
+def import_times() -> list[list[float]]:
+    """Milliseconds of each part, one list a run, in fresh interpreters with warm files."""
     runs = [
         [1000 * float(time) for time in subprocess.check_output([sys.executable, "-c", CODE], text=True).split()]
         for _ in range(RUNS + 1)
-    ][1:]  # the first one warms the files
-    return [numpy for numpy, _ in runs], [recurlm for _, recurlm in runs]
+    ]
+    return runs[1:]  # the first one warms the files
 
 
 def main() -> None:
-    for name, times in zip(("numpy", "recurlm beyond numpy"), import_times(), strict=True):
-        print(f"import {name}: {statistics.median(times):.1f} ms ({min(times):.1f}–{max(times):.1f}, {RUNS} runs)")
+    for part, times in zip(PARTS, zip(*import_times(), strict=True), strict=True):
+        print(f"{part:<30} {statistics.median(times):5.1f} ms ({min(times):.1f}–{max(times):.1f}, {RUNS} runs)")
 
 
 if __name__ == "__main__":
