@@ -76,8 +76,12 @@ class Texts:
     @classmethod
     def of(cls, data: Data, name: str = "data") -> Texts:
         """A ``str`` or ``Path`` names a file; a list holds texts, or, if all its items are ``Path``, files."""
-        if isinstance(data, (str, os.PathLike)):
+        if isinstance(data, str):
+            return cls(files=(_file_of(data),))
+        if isinstance(data, os.PathLike):
             return cls(files=(Path(data),))
+        if isinstance(data, (bytes, bytearray)) or not isinstance(data, Iterable):
+            raise TypeError(f"{name} must be a file or a list of texts, got {type(data).__name__}")
         items = list(data)
         if not items:
             raise ValueError(f"{name} is an empty list, expected a file or texts")
@@ -106,6 +110,18 @@ class Texts:
                 yield [text]
         else:
             yield self.chunks()
+
+
+def _file_of(name: str) -> Path:
+    """The file of that name; an error supposes that ``name`` may be a text, which can be of any length."""
+    try:
+        there = name != "" and Path(name).exists()
+    except OSError:  # too long for a name
+        there = False
+    if not there:
+        shown = name if 0 < len(name) < 200 and name.isprintable() else f"{name[:40]!r}{'...' if name[40:] else ''}"
+        raise FileNotFoundError(f"there is no file {shown}; to give a text itself, pass [text]")
+    return Path(name)
 
 
 @dataclass(frozen=True)

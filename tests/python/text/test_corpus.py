@@ -1,5 +1,6 @@
 import tracemalloc
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -44,13 +45,27 @@ def test_missing_empty_and_folder_raise(tmp_path: Path) -> None:
 
 
 def test_strings_are_files_and_lists_are_texts(tmp_path: Path) -> None:
-    assert Texts.of("a.txt").files == (Path("a.txt"),)
+    name = str(write(tmp_path / "a.txt", b"a"))
+    assert Texts.of(name).files == (Path(name),)
     assert Texts.of([Path("a"), Path("b")]).files == (Path("a"), Path("b"))
     assert Texts.of(["a.txt"]).strings == ("a.txt",)
     with pytest.raises(ValueError, match="data is an empty list"):
         Texts.of([])
     with pytest.raises(TypeError, match=r"data\[1\] must be a str, got int"):
         Texts.of(["a", 1])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize("text", ["to be", "", "or not to be\n" * 9, "x" * 99_999])
+def test_a_text_that_is_taken_for_a_file(text: str) -> None:
+    with pytest.raises(FileNotFoundError, match=r"to give a text itself, pass \[text\]") as error:
+        Texts.of(text)
+    assert len(str(error.value)) < 120
+
+
+@pytest.mark.parametrize("data", [3, None, b"abc"])
+def test_what_is_neither_file_nor_texts_raises(data: Any) -> None:
+    with pytest.raises(TypeError, match="data must be a file or a list of texts, got"):
+        Texts.of(data)
 
 
 def test_files_are_one_text_and_lists_are_ended_texts(tmp_path: Path) -> None:
