@@ -316,3 +316,13 @@ def test_the_schedule_warms_up_and_decays_to_zero_at_the_first_limit() -> None:
     assert schedule.learning_rate(100, 1) == pytest.approx(0)
     assert Schedule("linear", 0.1, 0, 100).learning_rate(25, 0.25) == pytest.approx(0.075)
     assert Schedule("constant", 0.1, 0, 100).learning_rate(99, 0.99) == 0.1
+
+
+def test_an_untrained_model_says_that_fit_is_missing() -> None:
+    for call in (lambda m: m.score(["a"]), lambda m: m.perplexity(["a"]), lambda m: m.generate("a")):
+        with pytest.raises(ValueError, match="no vocabulary yet: call fit first"):
+            call(LanguageModel(units=4))
+
+
+def test_repr_tells_what_it_is() -> None:
+    assert repr(LanguageModel("gru", 8)) == "<LanguageModel gru, units=8, layers=1, tokenizer=char (no vocabulary yet)>"

@@ -99,6 +99,11 @@ class LanguageModel:
             compile_model(self._model)
         return self._model
 
+    def __repr__(self) -> str:
+        a, tokenizer = self.architecture, self.tokenizer
+        size = f"{tokenizer.vocabulary_size} tokens" if tokenizer.trained else "no vocabulary yet"
+        return f"<LanguageModel {a.cell}, units={a.units}, layers={a.layers}, tokenizer={tokenizer.kind} ({size})>"
+
     # Training ----------------------------------------------------------------------------------------------------
 
     def fit(
@@ -176,7 +181,7 @@ class LanguageModel:
             return Run(self, options, sources, checkpoints, progress).fit(callbacks, resume)
 
     def _sample(self, prompt: str) -> str:
-        return f"\n{prompt}{self.generate(prompt, max_tokens=200, temperature=0.8)}\n"
+        return f"--- sample ---\n{prompt}{self.generate(prompt, max_tokens=200, temperature=0.8)}\n--------------"
 
     # Measuring ---------------------------------------------------------------------------------------------------
 
@@ -191,17 +196,17 @@ class LanguageModel:
         Raises:
             FileNotFoundError, ValueError: a file is missing, empty or not UTF-8, or has a character that is unknown.
         """
-        texts = Texts.of(data)
+        texts, model = Texts.of(data), self.model
         bos_id = self.tokenizer.bos_id
         if texts.separate:
             ids = [self._encode(text, f"data[{i}]") for i, text in enumerate(texts.strings)]
             counted = ((sum(len(ids[i]) for i in rows), batches) for rows, batches in padded_runs(ids, bos_id))
             characters, size = sum(map(len, texts.strings)), sum(len(text.encode()) for text in texts.strings)
-            return evaluate(self.model, counted, characters, size)
+            return evaluate(model, counted, characters, size)
         corpus = build_corpus(texts, self.tokenizer)
         streams = min(check_count(streams, "streams", 1), len(corpus.ids))
         batches = Batches(Streams(corpus.ids, bos_id, streams, WINDOW, whole=True))
-        return evaluate(self.model, [(len(corpus.ids), batches)], corpus.characters, corpus.bytes)
+        return evaluate(model, [(len(corpus.ids), batches)], corpus.characters, corpus.bytes)
 
     def perplexity(self, data: Data) -> float:
         """``evaluate(data).perplexity``."""
@@ -224,9 +229,10 @@ class LanguageModel:
         """
         if isinstance(texts, str):
             raise TypeError("texts must be a list of str, got one str")
+        model = self.model  # before texts are encoded: where there is none, fit is what is missing
         end = np.array([self.tokenizer.end_id] if eos else [], np.int32)
         ids = [np.append(self._encode(text, f"texts[{i}]"), end) for i, text in enumerate(texts)]
-        values = log_probs(self.model, ids, self.tokenizer.bos_id)
+        values = log_probs(model, ids, self.tokenizer.bos_id)
         if not details:
             return np.array([math.fsum(row) for row in values], np.float64)
         names, unknown = self.tokenizer.tokens, self.tokenizer.unknown_id
