@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+_PACE = 0.2  # seconds between refreshes of the bar
+
 
 def perplexity(loss: float) -> float:
     """``exp(loss)``, infinite where that overflows."""
@@ -28,7 +30,6 @@ class Progress:
             raise ValueError(f"sample_every must be a positive number of seconds, got {sample_every}")
         self._verbose = verbose
         self._bar: Any = None
-        self._pace = 0.2 if sys.stderr.isatty() else 10.0  # where stderr is a file, every refresh is a line
         self._sample_every, self._sample = sample_every, sample
         self._start = self._mark = self._sampled = time.perf_counter()
         self._start_done = 0.0
@@ -53,7 +54,7 @@ class Progress:
         self._tokens += tokens
         self._training_seconds += now - self._mark
         self._mark = now
-        if self._bar is not None and now - self._shown >= self._pace:
+        if self._bar is not None and now - self._shown >= _PACE:
             self._shown = now
             left = (now - self._start) * (1 - done) / max(done - self._start_done, 1e-9)
             self._bar.n = done
@@ -90,7 +91,12 @@ def _open_bar() -> Any:
         monitor_interval = 0  # no thread of its own: refreshes come from steps
 
     return Bar(
-        total=1.0, file=sys.stderr, miniters=math.inf, dynamic_ncols=True, bar_format="{percentage:3.0f}%|{bar}| {desc}"
+        total=1.0,
+        file=sys.stderr,
+        miniters=math.inf,
+        dynamic_ncols=True,
+        bar_format="{percentage:3.0f}%|{bar}| {desc}",
+        disable=not sys.stderr.isatty(),  # in a file each refresh is a line; what is said is enough there
     )
 
 
