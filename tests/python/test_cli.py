@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -85,6 +86,13 @@ def test_json_has_no_infinity(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(capsys.readouterr().out) == {"a": [1.5, None], "b": [None, None], "c": "Infinity"}
 
 
+def test_there_is_no_bar_in_a_file(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(source), "--out", str(tmp_path / "m"), *TINY]) == 0
+    error = capsys.readouterr().err
+    assert "%|" not in error
+    assert error.count("epoch 2: loss ") == 1
+
+
 def test_train_reports_json(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     held_out = samples.text_file(tmp_path, 10, "held_out.txt")
     out = run(capsys, "train", source, "--out", tmp_path / "m", "--validation", held_out, "--json", *TINY)
@@ -147,6 +155,26 @@ def test_score(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert "\n\t't'\t-" in run(capsys, "score", folder, "--details")
 
 
+def test_score_names_the_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("recurlm.cli.score._LINES", 2)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO("the\ncat\na \u20ac\n".encode())))
+    assert main(["score", str(folder)]) == 1
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 2
+    assert "error: line 3 of the input: character '\u20ac'" in captured.err
+
+
+@pytest.mark.parametrize("arguments", [["score", "m", "held.txt"], ["train", "x", "--out", "y", "--unit", "64"]])
+def test_unknown_arguments_show_the_usage_of_the_verb(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    error = capsys.readouterr().err
+    assert error.startswith(f"usage: recurlm {arguments[0]} ")
+    assert "unrecognized arguments: " in error
+
+
 def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     machine = json.loads(run(capsys, "info", "--json"))
     assert machine["instruction_set"] in machine["supported"]
@@ -166,6 +194,14 @@ def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: p
     assert "characters a second" in out
     assert "model saved in d" in out
     LanguageModel.load("d")
+    advice = shlex.split(out.partition("; try: ")[2])
+    assert main(advice[advice.index("generate") :]) == 0
+
+
+def test_a_text_that_is_too_short_for_the_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "short.txt").write_text("to be")
+    assert main(["demo", str(tmp_path / "short.txt"), "--out", str(tmp_path / "d")]) == 1
+    assert "short.txt is too short: 5 characters" in capsys.readouterr().err
 
 
 def test_the_demo_corpus_is_prose() -> None:

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0 success, 1 error, 2 wrong usage (raised by argparse), 130 Ctrl-C."""
     try:
-        arguments = _parser().parse_args(argv)
+        arguments, unknown = _parser().parse_known_args(argv)
+        if unknown:  # told with the usage of the verb, which parse_args does not know
+            arguments.refuse(f"unrecognized arguments: {' '.join(unknown)}")
         arguments.run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
@@ -29,7 +31,9 @@ def _parser() -> argparse.ArgumentParser:
     # Imported here, because the core refuses to load where the environment asks for what this machine lacks.
     from . import demo, evaluate, generate, info, score, train
 
-    parser = argparse.ArgumentParser(prog="recurlm", description="Train and use recurrent language models on CPUs.")
+    parser = argparse.ArgumentParser(
+        prog="recurlm", description="Train and use recurrent language models on CPUs.", allow_abbrev=False
+    )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in (train, evaluate, generate, score, info, demo):
         verb.add_parser(verbs)

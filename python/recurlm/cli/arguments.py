@@ -24,9 +24,9 @@ def new_parser(
 ) -> argparse.ArgumentParser:
     """The parser of a verb, with ``--json``."""
     parser: argparse.ArgumentParser = verbs.add_parser(
-        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
     )
-    parser.set_defaults(run=run)
+    parser.set_defaults(run=run, refuse=parser.error)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import shutil
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from .arguments import Verbs, new_parser, print_json
 
 _HELD_OUT = 0.05
 _STREAMS = 32
+_LEAST = 2_500  # characters: a window of every stream, and some to hold out
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -42,6 +44,8 @@ def add_parser(verbs: Verbs) -> None:
 def run(arguments: argparse.Namespace) -> None:
     check_target(arguments.out)
     text = demo_corpus.build() if arguments.text is None else "".join(read_text(arguments.text))
+    if len(text) < _LEAST:
+        raise ValueError(f"{arguments.text} is too short: {len(text):,} characters, expected at least {_LEAST:,}")
     cut = round(len(text) * (1 - _HELD_OUT))
     tokenizer = CharTokenizer()
     tokenizer.train([text])
@@ -63,7 +67,14 @@ def run(arguments: argparse.Namespace) -> None:
     print(f"\n{result['sample']}\n")
     print(f"validation loss before {result['loss_before']:.4f}, after {result['loss_after']:.4f} nats per character")
     print(f"{result['tokens_per_second']:,.0f} characters a second")
-    print(f"model saved in {arguments.out}; try: recurlm generate {arguments.out} --prompt 'The function'")
+    print(f"model saved in {arguments.out}; try: {_advice(arguments.out, text)}")
+
+
+def _advice(out: Path, text: str) -> str:
+    """A command that works as it is typed, also outside the environment, with characters that the model knows."""
+    command = ["recurlm"] if shutil.which("recurlm") else [sys.executable, "-m", "recurlm"]
+    prompt = next(iter(text.split()), "")[:20]
+    return shlex.join([*command, "generate", str(out), f"--prompt={prompt}"])
 
 
 def _train(lm: LanguageModel, train: Path, held_out: Path, arguments: argparse.Namespace) -> dict[str, Any]:
