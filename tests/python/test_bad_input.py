@@ -75,7 +75,7 @@ def test_a_folder_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         ("--seed", "-1", "seed must be an integer from 0 to 2**63 - 1, got -1"),
         ("--window", "0", "window must be at least 1, got 0"),
         ("--learning-rate", "0", "learning_rate must be positive, got 0.0"),
-        ("--max-minutes", "-1", "the limits of training must be positive, got -60.0 seconds"),
+        ("--max-minutes", "-1", "max_minutes must be positive, got -1.0"),
         ("--validation-split", "1.5", "validation_split must be between 0 and 1, got 1.5"),
         ("--early-stopping", "0", "early_stopping must be at least 1 epoch, got 0"),
         ("--checkpoint-every", "0", "checkpoint_every must be at least 1, got 0"),

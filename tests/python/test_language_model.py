@@ -326,3 +326,25 @@ def test_an_untrained_model_says_that_fit_is_missing() -> None:
 
 def test_repr_tells_what_it_is() -> None:
     assert repr(LanguageModel("gru", 8)) == "<LanguageModel gru, units=8, layers=1, tokenizer=char (no vocabulary yet)>"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "what"),
+    [
+        ("epochs", "3", "an integer"),
+        ("epochs", 1.5, "an integer"),
+        ("batch_size", None, "an integer"),
+        ("learning_rate", "high", "a number"),
+        ("max_minutes", True, "a number"),
+        ("schedule", 3, "a str"),
+    ],
+)
+def test_options_of_the_wrong_type_are_named(option: str, value: object, what: str) -> None:
+    options: dict[str, Any] = {option: value}
+    with pytest.raises(TypeError, match=f"^{option} must be {what}, got {value!r}$"):
+        LanguageModel(units=4).fit(["to be"], verbose=False, **options)
+
+
+def test_a_negative_time_limit_is_named() -> None:
+    with pytest.raises(ValueError, match=r"^max_minutes must be positive, got -1$"):
+        LanguageModel(units=4).fit(["to be"], verbose=False, max_minutes=-1)

@@ -45,6 +45,7 @@ class FitOptions:
         for name, value in vars(self).copy().items():
             if isinstance(value, np.generic):  # which JSON does not take
                 object.__setattr__(self, name, value.item())
+        self._check_types()
         # Steps are counted in a float64 too: beyond its integers a limit would be no number, or another one.
         for name in ("epochs", "max_tokens"):
             value = getattr(self, name)
@@ -54,8 +55,19 @@ class FitOptions:
             raise ValueError(f"early_stopping must be at least 1 epoch, got {self.early_stopping}")
         if self.clipnorm is not None and not self.clipnorm >= 0:
             raise ValueError(f"clipnorm must be at least 0, got {self.clipnorm}")
+        if self.max_minutes is not None and not self.max_minutes > 0:
+            raise ValueError(f"max_minutes must be positive, got {self.max_minutes}")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
+
+    def _check_types(self) -> None:
+        kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+        for each in fields(self):
+            kind, value = str(each.type).removesuffix(" | None"), getattr(self, each.name)
+            optional = value is None and kind != each.type
+            if not optional and (isinstance(value, bool) or not isinstance(value, kinds[kind])):
+                what = {"int": "an integer", "float": "a number", "str": "a str"}[kind]
+                raise TypeError(f"{each.name} must be {what}, got {value!r}")
 
     def check_same(self, saved: dict[str, Any]) -> None:
         """ValueError if a run with the options ``saved`` cannot be resumed with these; only its limits may change."""
