@@ -28,13 +28,25 @@ RECURLM_INLINE TileColumns tile_columns_at(const Column* columns, int first) {
   return tile;
 }
 
+// A line into the first-level cache, or no further than the second.
+RECURLM_INLINE void prefetch(const float* line) { _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T0); }
+RECURLM_INLINE void prefetch_far(const float* line) { _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T1); }
+constexpr index line = 16;
+
 // T panels side by side: one row alone keeps the pipeline full by working on several.
+//
+// Two streams are asked for ahead of their use, worth 3 to 8 points of the peak together: a panel of B that the tile does not
+// read (`next_b`), and of A the next 32 columns, which in a packed matrix lie a panel away, where no hardware looks.
 template <int M, int T>
-RECURLM_INLINE void multiply(const Gemm& g, const float* a, const float* b, vec (&acc)[T][M][tile_vectors]) {
+RECURLM_INLINE void multiply(const Gemm& g, const float* a, const float* b, const float* next_b,
+                             vec (&acc)[T][M][tile_vectors]) {
   for (index k0 = 0; k0 < g.depth; k0 += panel_width, a += g.a_panel) {
     const index depth = g.depth - k0 < panel_width ? g.depth - k0 : panel_width;
     const float* ak = a;
-    for (index k = 0; k < depth; ++k, ak += g.a_col, b += panel_width) {
+    for (index k = 0; k < depth; ++k, ak += g.a_col, b += panel_width, next_b += panel_width) {
+      prefetch_far(next_b);
+      prefetch_far(next_b + line);
+      prefetch(a + g.a_panel + k * line);
       vec bv[T][tile_vectors];
       for (int t = 0; t < T; ++t)
         for (int v = 0; v < tile_vectors; ++v) bv[t][v] = load(b + t * g.b_panel + v * lanes);
@@ -48,7 +60,8 @@ RECURLM_INLINE void multiply(const Gemm& g, const float* a, const float* b, vec 
 }
 
 template <int M, int T>
-__attribute__((noinline)) void gemm_tile(const Gemm& g, const float* a, index row, index panel, int first_column) {
+__attribute__((noinline)) void gemm_tile(const Gemm& g, const float* a, index row, index panel, int first_column,
+                                         const float* next_b) {
   TileColumns to[T];
   for (int t = 0; t < T; ++t) to[t] = tile_columns_at(g.columns + 2 * (panel + t), first_column);
   float* c = g.c + row * g.c_row;
@@ -63,14 +76,14 @@ __attribute__((noinline)) void gemm_tile(const Gemm& g, const float* a, index ro
         else
           acc[t][m][v] = set1(0.0f);
       }
-  multiply<M, T>(g, a, g.b + panel * g.b_panel + first_column, acc);
+  multiply<M, T>(g, a, g.b + panel * g.b_panel + first_column, next_b, acc);
   for (int t = 0; t < T; ++t)
     for (int m = 0; m < M; ++m)
       for (int v = 0; v < tile_vectors; ++v)
         store_n(c + m * g.c_row + to[t].offset[v], acc[t][m][v], to[t].width[v]);
 }
 
-using GemmTile = void (*)(const Gemm&, const float* a, index row, index panel, int first_column);
+using GemmTile = void (*)(const Gemm&, const float* a, index row, index panel, int first_column, const float* next_b);
 
 template <int T, int... M>
 struct Tiles {
@@ -114,12 +127,12 @@ struct RowTiles {
 // their way from memory, a tenth of a product whose depth is some hundreds.
 RECURLM_INLINE void prefetch_tile(const Gemm& g, index row, index rows, index panel) {
   for (index m = row; m < row + rows; ++m)
-    for (int half = 0; half < 2; ++half)
-      _mm_prefetch(reinterpret_cast<const char*>(g.c + m * g.c_row + g.columns[2 * panel + half].offset), _MM_HINT_T0);
+    for (int half = 0; half < 2; ++half) prefetch(g.c + m * g.c_row + g.columns[2 * panel + half].offset);
 }
 
 void gemm_panel(const RowTiles& tiles, index panel) {
   const Gemm& g = tiles.g;
+  const float *b = g.b + panel * g.b_panel, *next_b = panel + 1 < g.panels ? b + g.b_panel : b;
   for (index i = 0; i < tiles.count; ++i) {
     const index row = tiles.begin(i), rows = tiles.rows(i);
     if (i + 1 < tiles.count)
@@ -127,7 +140,7 @@ void gemm_panel(const RowTiles& tiles, index panel) {
     else if (panel + 1 < g.panels)
       prefetch_tile(g, 0, tiles.rows(0), panel + 1);
     for (int column = 0; column < panel_width && rows > 0; column += tile_columns)
-      one_panel[rows](g, tiles.a(i), row, panel, column);
+      one_panel[rows](g, tiles.a(i), row, panel, column, i == 0 ? next_b : b);
   }
 }
 
@@ -135,7 +148,7 @@ void gemm(const Gemm& g) {
   index panel = 0;
   if (g.rows > 0 && g.rows <= wide_max_rows)
     for (; panel + wide_panels <= g.panels; panel += wide_panels)
-      for (int column = 0; column < panel_width; column += tile_columns) wide[g.rows](g, g.a, 0, panel, column);
+      for (int column = 0; column < panel_width; column += tile_columns) wide[g.rows](g, g.a, 0, panel, column, g.b);
   const RowTiles tiles(g);
   for (; panel < g.panels; ++panel) gemm_panel(tiles, panel);
 }
