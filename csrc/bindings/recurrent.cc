@@ -40,15 +40,21 @@ void require_state_c(const CellSpec& spec, py::handle c, const char* name) {
     throw py::value_error(std::string(name) + (c.is_none() ? " is needed by an lstm" : " must be None but for an lstm"));
 }
 
-Sequence read_sequence(const CellSpec& spec, py::handle x, py::handle h, py::handle c, py::handle saved,
-                       py::handle mask, bool reverse) {
-  const py::array input = checked_array<float>(x, "x", {any_extent, any_extent, spec.input_dim}, Access::read);
-  const index steps = input.shape(0), batch = input.shape(1);
+Sequence read_sequence(const CellSpec& spec, py::handle x, py::handle rows, py::handle h, py::handle c,
+                       py::handle saved, py::handle mask, bool reverse) {
+  const Shape positions = rows.is_none()
+      ? shape_of(checked_array<float>(x, "x", {any_extent, any_extent, spec.input_dim}, Access::read))
+      : shape_of(checked_array<std::int32_t>(rows, "rows", {any_extent, any_extent}, Access::read));
+  const index steps = positions[0], batch = positions[1];
+  const ConstMatrixView input = rows.is_none()
+      ? ConstMatrixView{read<float>(x, "x", {steps, batch, spec.input_dim}), steps * batch, spec.input_dim}
+      : read_matrix(x, "x", any_extent, spec.input_dim);
   require_state_c(spec, c, "c");
   const Shape states{steps + 1, batch, spec.units};
   return {steps,
           batch,
-          static_cast<const float*>(input.data()),
+          input,
+          rows.is_none() ? nullptr : read_ids(rows, "rows", {steps, batch}, input.rows),
           reinterpret_cast<const unsigned char*>(read_optional<bool>(mask, "mask", {steps, batch})),
           reverse,
           write<float>(h, "h", states),
@@ -58,9 +64,9 @@ Sequence read_sequence(const CellSpec& spec, py::handle x, py::handle h, py::han
 
 void py_recurrent_forward(const CellSpec& spec, py::handle x, py::handle kernel, py::handle recurrent_kernel,
                           py::handle bias, py::handle h, py::handle c, py::handle saved, py::handle mask,
-                          PyWorkspace& workspace, bool reverse) {
+                          PyWorkspace& workspace, bool reverse, py::handle rows) {
   const CellWeights weights = read_cell_weights(spec, kernel, recurrent_kernel, bias);
-  const Sequence sequence = read_sequence(spec, x, h, c, saved, mask, reverse);
+  const Sequence sequence = read_sequence(spec, x, rows, h, c, saved, mask, reverse);
   const PyWorkspace::Use use(workspace);
   py::gil_scoped_release release;
   recurrent_forward(spec, weights, sequence, *use);
@@ -70,15 +76,16 @@ void py_recurrent_backward(const CellSpec& spec, py::handle x, py::handle kernel
                            py::handle bias, py::handle h, py::handle c, py::handle saved, py::handle mask,
                            py::handle dy, py::handle dh, py::handle dc, py::handle dx, py::handle dkernel,
                            py::handle drecurrent_kernel, py::handle dbias, PyWorkspace& workspace, bool reverse,
-                           bool accumulate) {
+                           bool accumulate, py::handle rows) {
   const CellWeights weights = read_cell_weights(spec, kernel, recurrent_kernel, bias);
-  const Sequence sequence = read_sequence(spec, x, h, c, saved, mask, reverse);
+  const Sequence sequence = read_sequence(spec, x, rows, h, c, saved, mask, reverse);
   const index steps = sequence.steps, batch = sequence.batch, gates = spec.gates() * spec.units;
   require_state_c(spec, dc, "dc");
   const SequenceGradients gradients{read_optional<float>(dy, "dy", {steps, batch, spec.units}),
                                     write<float>(dh, "dh", {batch, spec.units}),
                                     write_optional<float>(dc, "dc", {batch, spec.units}),
-                                    write_optional<float>(dx, "dx", {steps, batch, spec.input_dim})};
+                                    write_optional<float>(dx, "dx", rows.is_none() ? Shape{steps, batch, spec.input_dim}
+                                                                                   : Shape{sequence.x.rows, spec.input_dim})};
   const CellGradients weight_gradients{
       write_optional_matrix(dkernel, "dkernel", spec.input_dim, gates),
       write_optional_matrix(drecurrent_kernel, "drecurrent_kernel", spec.units, gates),
@@ -110,11 +117,11 @@ void bind_recurrent(py::module_& module) {
       }, arg("steps"), arg("batch"));
   module.def("recurrent_forward", &py_recurrent_forward, arg("cell"), arg("x"), arg("kernel"), arg("recurrent_kernel"),
              arg("bias"), arg("h"), arg("c"), arg("saved"), arg("mask"), arg("workspace"), py::kw_only(),
-             arg("reverse") = false);
+             arg("reverse") = false, arg("rows") = py::none());
   module.def("recurrent_backward", &py_recurrent_backward, arg("cell"), arg("x"), arg("kernel"),
              arg("recurrent_kernel"), arg("bias"), arg("h"), arg("c"), arg("saved"), arg("mask"), arg("dy"), arg("dh"),
              arg("dc"), arg("dx"), arg("dkernel"), arg("drecurrent_kernel"), arg("dbias"), arg("workspace"),
-             py::kw_only(), arg("reverse") = false, arg("accumulate") = false);
+             py::kw_only(), arg("reverse") = false, arg("accumulate") = false, arg("rows") = py::none());
 }
 
 }  // namespace recurlm::bindings

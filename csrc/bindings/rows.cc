@@ -58,6 +58,16 @@ MatrixView write_table(py::handle object, const char* name) {
   return write_matrix(array, name, array.shape(0), array.shape(1));
 }
 
+index py_distinct_ids(py::handle ids, index limit, py::handle distinct, py::handle rows, PyWorkspace& workspace) {
+  const index count = length_of(ids);
+  auto* found = write<std::int32_t>(distinct, "distinct", {count});
+  auto* places = write<std::int32_t>(rows, "rows", {count});
+  const std::int32_t* id = read_ids(ids, "ids", {count}, limit);
+  const PyWorkspace::Use use(workspace);
+  py::gil_scoped_release release;
+  return distinct_ids(count, id, limit, found, places, *use);
+}
+
 void py_embedding_forward(py::handle ids, py::handle table, py::handle y) {
   const ConstMatrixView t = read_matrix(table, "table");
   const index count = length_of(ids);
@@ -163,6 +173,7 @@ void bind_rows(py::module_& module) {
              py::kw_only(), arg("transposed") = false);
   module.def("linear_backward", &py_linear_backward, arg("x"), arg("kernel"), arg("dy"), arg("dx"), arg("dkernel"),
              arg("dbias"), arg("workspace"), py::kw_only(), arg("transposed") = false, arg("accumulate") = false);
+  module.def("distinct_ids", &py_distinct_ids, arg("ids"), arg("limit"), arg("distinct"), arg("rows"), arg("workspace"));
   module.def("embedding_forward", &py_embedding_forward, arg("ids"), arg("table"), arg("y"));
   module.def("embedding_backward", &py_embedding_backward, arg("ids"), arg("dy"), arg("dtable"));
   module.def("zero_rows", &py_zero_rows, arg("ids"), arg("table"));

@@ -113,7 +113,7 @@ void Decoder::read(DecodingState& state, index steps, const std::int32_t* ids, c
     auto* c = has_c ? frame.take<float>((steps + 1) * size) : nullptr;
     std::memcpy(h, state.h_[l].data(), bytes);
     if (has_c) std::memcpy(c, state.c_[l].data(), bytes);
-    const Sequence sequence{steps, streams, x, mask, false, h, c, frame.take<float>(spec.saved_size(steps, streams))};
+    const Sequence sequence{steps, streams, {x, rows, spec.input_dim}, nullptr, mask, false, h, c, frame.take<float>(spec.saved_size(steps, streams))};
     const CellRun run(frame, spec, sequence);
     parallel(threads_for(operations(streams)), [&](Team& team) { run_forward(team, run, layers_[l].packed); });
     std::memcpy(state.h_[l].data(), h + steps * size, bytes);

@@ -96,6 +96,14 @@ void add(index count, const float* x, float* y) {
   }
 }
 
+void add_rows(index rows, const float* x, const std::int32_t* to, float* y) {
+  for (index r = 0; r < rows; ++r)
+    for (int l = 0; l < panel_width; l += lanes) {
+      float* sum = y + to[r] * panel_width + l;
+      store(sum, load(sum) + load(x + r * panel_width + l));
+    }
+}
+
 void column_sums(index rows, index cols, const float* x, index ld, float* sums) {
   for (index r = 0; r < rows; ++r) add(cols, x + r * ld, sums);
 }

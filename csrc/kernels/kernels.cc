@@ -52,6 +52,7 @@ const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table) = {
     squared_norm,
     multiply_add_registers,
     add,
+    add_rows,
     column_sums,
 };
 

@@ -118,6 +118,7 @@ struct Table {
   double (*multiply_add_registers)(index rounds, float* sink);
 
   void (*add)(index count, const float* x, float* y);  // y += x
+  void (*add_rows)(index rows, const float* x, const std::int32_t* to, float* y);  // of panels: y[to[r]] += x[r], ascending r
   void (*column_sums)(index rows, index cols, const float* x, index ld, float* sums);  // sums += column sums of x
 };
 

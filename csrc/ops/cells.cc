@@ -1,5 +1,6 @@
 // What distinguishes the cells: how gates are laid out in panels, and how weights are packed for them.
 #include <algorithm>
+#include <cstring>
 
 #include "ops/recurrent.h"
 
@@ -51,23 +52,39 @@ void pack_cell(const Team& team, const CellSpec& spec, const CellWeights& weight
 }
 
 SavedGates::SavedGates(const CellSpec& spec, const Sequence& sequence) {
-  const index rows = sequence.rows(), stride = rows * panel_width;
+  const index rows = sequence.positions(), stride = rows * panel_width;
   gates = {sequence.saved, rows, spec.panels(), stride};
   float* behind = sequence.saved + Panels::size(rows, spec.panels());
   recurrent_gates = spec.separate_recurrent_gates() ? Panels{behind, rows, spec.panels(), stride} : Panels{};
   reset_h = spec.two_phase() ? behind : nullptr;
 }
 
+Panels take_repeating_rows(Workspace::Frame& frame, index rows, index positions, index panels) {
+  const Panels room = frame.take_panels(std::max(rows, positions), panels);
+  return {room.data, rows, panels, rows * panel_width};
+}
+
 CellRun::CellRun(Workspace::Frame& frame, const CellSpec& spec_, const Sequence& sequence_)
     : spec(spec_),
       sequence(sequence_),
       saved(spec, sequence),
+      inputs(sequence.rows ? take_repeating_rows(frame, sequence.x.rows, sequence.positions(), spec.panels()) : saved.gates),
       gate_targets(packed_columns(frame, saved.gates)),
       recurrent_gate_targets(spec.separate_recurrent_gates() ? packed_columns(frame, saved.recurrent_gates)
-                                                             : gate_targets) {}
+                                                             : gate_targets),
+      input_targets(sequence.rows ? packed_columns(frame, inputs) : gate_targets) {}
 
 Operand CellRun::prev_h(index t) const {
   return Operand::row_major({sequence.h + prev_state(t) * state_size(), sequence.batch, spec.units});
+}
+
+void CellRun::place_inputs(index t, index block, index blocks, index row, index rows) const {
+  if (!sequence.rows) return;
+  const index position = t * sequence.batch + row;
+  const std::int32_t* from = sequence.rows + position;
+  for (index p = block * spec.block_panels(); p < (block + blocks) * spec.block_panels(); ++p)
+    for (index r = 0; r < rows; ++r)
+      std::memcpy(saved.gates.at(p, position + r), inputs.at(p, from[r]), panel_width * sizeof(float));
 }
 
 kernels::CellTile CellRun::tile(index t, index block, index row, index rows) const {

@@ -8,6 +8,20 @@
 
 namespace recurlm {
 
+index distinct_ids(index count, const std::int32_t* ids, index limit, std::int32_t* distinct, std::int32_t* rows,
+                   Workspace& workspace) {
+  Workspace::Frame frame(workspace);
+  auto* place = frame.take<std::int32_t>(limit);
+  std::fill_n(place, limit, -1);
+  std::int32_t found = 0;
+  for (index r = 0; r < count; ++r) {
+    std::int32_t& at = place[ids[r]];
+    if (at < 0) distinct[at = found++] = ids[r];
+    rows[r] = at;
+  }
+  return found;
+}
+
 void embedding_forward(index count, const std::int32_t* ids, ConstMatrixView table, float* y) {
   const auto bytes = static_cast<std::size_t>(table.cols) * sizeof(float);
   parallel(threads_for(static_cast<double>(count * table.cols)), [&](Team& team) {

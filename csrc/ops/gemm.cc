@@ -166,4 +166,12 @@ void column_sums(const Team& team, const Panels& packed, const Column* columns, 
   }
 }
 
+void sum_rows(const Team& team, const Panels& packed, const std::int32_t* to, const Panels& sums) {
+  const Range share = team.share(packed.panels);
+  for (index p = share.begin; p < share.end; ++p) {
+    std::fill_n(sums.at(p, 0), sums.rows * panel_width, 0.0f);
+    kernels::table().add_rows(packed.rows, packed.at(p, 0), to, sums.at(p, 0));
+  }
+}
+
 }  // namespace recurlm

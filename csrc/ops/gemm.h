@@ -80,6 +80,9 @@ void pack_bias(const Team& team, const float* bias, const Column* columns, index
 // out (+)= sums over the rows of `packed`, in blocks of rows fixed by shape, added in order.
 void column_sums(const Team& team, const Panels& packed, const Column* columns, bool accumulate, float* out);
 
+// sums[to[r]] = the sum of those rows, in ascending r.
+void sum_rows(const Team& team, const Panels& packed, const std::int32_t* to, const Panels& sums);
+
 inline Init gradient_init(bool accumulate) { return accumulate ? Init::accumulate : Init::zero; }
 inline index panels_of(index cols) { return ceil_div(cols, panel_width); }
 

@@ -20,6 +20,7 @@ void gru_reset_before_forward(Team& team, const CellRun& run, const PackedCell& 
     Product product{run.prev_h(t), weights.recurrent_kernel,
                     {run.saved.gates.at(0, t * batch), panel_width, run.gate_targets}, Init::accumulate};
     for_share(team, run.spec.blocks(), batch, k.gemm_rows, [&](index block, index blocks, index row, index rows) {
+      run.place_inputs(t, block, blocks, row, rows);
       for (index b = block; b < block + blocks; ++b) {
         multiply_rectangle(product, {row, rows, b * gates + z, 2});
         k.gru_reset_forward(run.tile(t, b, row, rows));
@@ -39,7 +40,7 @@ void gru_reset_before_forward(Team& team, const CellRun& run, const PackedCell& 
 
 GruResetBefore::GruResetBefore(Workspace::Frame& frame, const CellRun& run)
     : unit_columns_(natural_columns(frame, run.spec.units)),
-      reset_h_(frame.take_panels(run.sequence.rows(), panels_of(run.spec.units))),
+      reset_h_(frame.take_panels(run.sequence.positions(), panels_of(run.spec.units))),
       dreset_h_(frame.take<float>(run.state_size())) {
   const index blocks = run.spec.blocks();
   for (int gate = z; gate < gates; ++gate) {
@@ -54,7 +55,7 @@ GruResetBefore::GruResetBefore(Workspace::Frame& frame, const CellRun& run)
 void GruResetBefore::pack(const Team& team, const CellRun& run, ConstMatrixView recurrent_kernel) const {
   for (int gate = z; gate < gates; ++gate)
     pack_transposed(team, recurrent_kernel, columns_[gate], transposed_[gate]);
-  recurlm::pack(team, {run.saved.reset_h, run.sequence.rows(), run.spec.units}, unit_columns_, reset_h_);
+  recurlm::pack(team, {run.saved.reset_h, run.sequence.positions(), run.spec.units}, unit_columns_, reset_h_);
 }
 
 void GruResetBefore::backward(Team& team, const CellRun& run, const SequenceGradients& gradients) const {

@@ -34,6 +34,7 @@ void forward_loop(Team& team, const CellRun& run, const PackedCell& weights) {
                           {sums.at(0, t * batch), panel_width, run.recurrent_gate_targets},
                           separate ? Init::bias : Init::accumulate, weights.recurrent_bias};
     for_share(team, spec.blocks(), batch, granule, [&](index block, index blocks, index row, index rows) {
+      run.place_inputs(t, block, blocks, row, rows);
       multiply_rectangle(product, {row, rows, block * spec.block_panels(), blocks * spec.block_panels()});
       for (index b = block; b < block + blocks; ++b) apply_gates(run.tile(t, b, row, rows));
     });
@@ -87,7 +88,7 @@ class Backward {
   const CellWeights weights_;
   const SequenceGradients gradients_;
   const CellGradients out_;
-  const ConstMatrixView x_, prev_h_;  // (T * B, D), (T * B, H)
+  const ConstMatrixView x_, prev_h_;  // (R, D), (T * B, H)
   const Column *gate_columns_, *unit_columns_, *input_columns_;
   std::optional<GruResetBefore> reset_before_;
   Panels recurrent_transposed_{}, kernel_transposed_{}, x_packed_{}, h_packed_{};
@@ -100,12 +101,12 @@ Backward::Backward(Workspace::Frame& frame, const CellSpec& spec, const CellWeig
       weights_(weights),
       gradients_(gradients),
       out_(out),
-      x_{sequence.x, sequence.rows(), spec.input_dim},
-      prev_h_{sequence.h + (sequence.reverse ? run_.state_size() : 0), sequence.rows(), spec.units},
+      x_(sequence.x),
+      prev_h_{sequence.h + (sequence.reverse ? run_.state_size() : 0), sequence.positions(), spec.units},
       gate_columns_(take_gate_columns(frame, spec)),
       unit_columns_(natural_columns(frame, spec.units)),
       input_columns_(natural_columns(frame, spec.input_dim)),
-      input_gates_(run_.saved.gates),
+      input_gates_(run_.inputs),
       state_gates_(spec.separate_recurrent_gates() ? run_.saved.recurrent_gates : run_.saved.gates) {
   const index packed_gates = spec.panels() * panel_width;
   if (spec.two_phase())
@@ -113,7 +114,7 @@ Backward::Backward(Workspace::Frame& frame, const CellSpec& spec, const CellWeig
   else
     recurrent_transposed_ = frame.take_panels(packed_gates, panels_of(spec.units));
   if (gradients.dx) kernel_transposed_ = frame.take_panels(packed_gates, panels_of(spec.input_dim));
-  if (out.kernel) x_packed_ = frame.take_panels(x_.rows, panels_of(x_.cols));
+  if (out.kernel) x_packed_ = take_repeating_rows(frame, x_.rows, sequence.positions(), panels_of(x_.cols));
   if (out.recurrent_kernel) h_packed_ = frame.take_panels(prev_h_.rows, panels_of(prev_h_.cols));
 }
 
@@ -124,6 +125,10 @@ void Backward::operator()(Team& team) const {
     reset_before_->backward(team, run_, gradients_);
   else
     backward_loop(team, run_, gradients_, recurrent_transposed_, unit_columns_);
+  if (run_.sequence.rows) {
+    sum_rows(team, run_.saved.gates, run_.sequence.rows, input_gates_);
+    team.barrier();
+  }
   if (gradients_.dx)
     multiply(team, {Operand::packed(input_gates_, kernel_transposed_.rows), kernel_transposed_,
                     {gradients_.dx, x_.cols, input_columns_}});
@@ -160,8 +165,8 @@ void Backward::weight_gradients(const Team& team) const {
 }  // namespace
 
 void run_forward(Team& team, const CellRun& run, const PackedCell& weights) {
-  const Operand x = Operand::row_major({run.sequence.x, run.sequence.rows(), run.spec.input_dim});
-  multiply(team, {x, weights.kernel, {run.saved.gates.data, panel_width, run.gate_targets}, Init::bias, weights.bias});
+  multiply(team, {Operand::row_major(run.sequence.x), weights.kernel, {run.inputs.data, panel_width, run.input_targets},
+                  Init::bias, weights.bias});
   team.barrier();
   if (run.spec.two_phase())
     gru_reset_before_forward(team, run, weights);

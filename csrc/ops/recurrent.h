@@ -48,21 +48,25 @@ struct PackedCell {
 
 struct Sequence {
   index steps, batch;
-  const float* x;             // (T, B, D)
+  ConstMatrixView x;         // (T * B, D), or with `rows` any (R, D)
+  const std::int32_t* rows;  // (T, B) which row of x stands at each position, or null: rows that repeat are multiplied once
   const unsigned char* mask;  // (T, B) or null
   bool reverse;
   float* h;      // (T + 1, B, H)
   float* c;      // the same; lstm
   float* saved;  // spec.saved_size(T, B)
 
-  index rows() const { return steps * batch; }
+  index positions() const { return steps * batch; }
 };
+
+// Room for `rows` that repeat over `positions`: as much whatever their number, so that a later batch needs no more.
+Panels take_repeating_rows(Workspace::Frame& frame, index rows, index positions, index panels);
 
 struct SequenceGradients {
   const float* dy;  // (T, B, H) or null
   float* dh;        // (B, H)
   float* dc;        // (B, H); lstm
-  float* dx;        // (T, B, D) or null
+  float* dx;        // of x's shape, or null
 };
 
 const Column* take_gate_columns(Workspace::Frame& frame, const CellSpec& spec);
@@ -88,13 +92,16 @@ struct CellRun {
   index step(index i) const { return sequence.reverse ? sequence.steps - 1 - i : i; }
   index state_size() const { return sequence.batch * spec.units; }
   Operand prev_h(index t) const;
+  // The input's part of the sums, from where equal inputs share it, to a tile of the saved gates.
+  void place_inputs(index t, index block, index blocks, index row, index rows) const;
   kernels::CellTile tile(index t, index block, index row, index rows) const;
   kernels::CellTile tile(index t, index block, index row, index rows, const SequenceGradients& gradients) const;
 
   const CellSpec spec;
   const Sequence sequence;
   const SavedGates saved;
-  const Column *gate_targets, *recurrent_gate_targets;  // column maps into the saved gates
+  const Panels inputs;  // of the sums, the input's part: the saved gates themselves or, where rows repeat, (R, G * H)
+  const Column *gate_targets, *recurrent_gate_targets, *input_targets;  // column maps into gates and inputs
 };
 
 // The arithmetic of a sequence with packed weights. Every thread of the team calls it; it ends with a barrier.

@@ -67,6 +67,12 @@ def linear_backward(
     transposed: bool = False,
     accumulate: bool = False,
 ) -> None: ...
+def distinct_ids(ids: Ids, limit: int, distinct: Ids, rows: Ids, workspace: Workspace) -> int:
+    """``distinct[:R]`` = the ids (N,) that occur, in order of appearance; ``ids[r] = distinct[rows[r]]``. Returns R.
+
+    Ids are from 0 to below ``limit``; distinct and rows have room for N.
+    """
+
 def embedding_forward(ids: Ids, table: Float, y: Float) -> None:
     """``y[r] = table[ids[r]]``; ids (R,), table (V, D), y (R, D)."""
 
@@ -125,13 +131,15 @@ def recurrent_forward(
     workspace: Workspace,
     *,
     reverse: bool = False,
+    rows: Ids | None = None,
 ) -> None:
-    """Run the cell over x (T, B, D). h and, for an lstm, c are (T + 1, B, H) and hold every state.
+    """Run the cell over x (T, B, D) or, with ``rows`` (T, B), over x[rows] of an x (R, D), each of whose rows is
+    multiplied once however often it stands there.
 
-    Before the call h[0] (h[T] if ``reverse``) holds the initial state. Afterwards h[1:] (h[:T] if ``reverse``) are
-    the outputs in input order and h[T] (h[0] if ``reverse``) is the final state. Where mask (T, B) is False the state
-    passes on unchanged. ``reverse`` runs from the last step to the first. ``saved`` (1-D, ``cell.saved_size(T, B)``)
-    is written.
+    h and, for an lstm, c are (T + 1, B, H) and hold every state. Before the call h[0] (h[T] if ``reverse``) holds the
+    initial state. Afterwards h[1:] (h[:T] if ``reverse``) are the outputs in input order and h[T] (h[0] if
+    ``reverse``) is the final state. Where mask (T, B) is False the state passes on unchanged. ``reverse`` runs from
+    the last step to the first. ``saved`` (1-D, ``cell.saved_size(T, B)``) is written.
     """
 
 def recurrent_backward(
@@ -155,8 +163,9 @@ def recurrent_backward(
     *,
     reverse: bool = False,
     accumulate: bool = False,
+    rows: Ids | None = None,
 ) -> None:
-    """Gradients. dy (T, B, H) with respect to every output, in input order.
+    """Gradients. dy (T, B, H) with respect to every output, in input order; dx has x's shape.
 
     On entry dh (B, H) and dc (B, H) hold the gradient with respect to the final state (zeros where unused); on
     return, the gradient with respect to the initial state. ``saved`` is overwritten, so that forward must run again

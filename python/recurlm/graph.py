@@ -9,7 +9,7 @@ from .arrays import to_inner
 from .layers.base import Layer, Node, SymbolicTensor
 from .layers.core import Dense, InputLayer
 from .tape import Tape
-from .typing import Array, Float, Mask
+from .typing import Array, Float, Ids, Mask
 
 
 class Activations(NamedTuple):
@@ -67,22 +67,32 @@ class Graph:
         """Run every node but those of ``skip`` on batch-first arrays, one for each input."""
         values: dict[SymbolicTensor, Array] = {}
         masks: dict[SymbolicTensor, Mask | None] = {}
+        rows: dict[SymbolicTensor, Ids | None] = {}
         inputs = zip(self.inputs, arrays, self.id_limits, strict=True)
         for i, (tensor, array, limit) in enumerate(inputs):
             _check_input(tensor, array)
             # Inputs no output depends on have no node to run, but are checked all the same.
             call = tape.call(self.index.get(tensor.node, len(self.nodes) + i))
             values[tensor] = to_inner(call, f"input {tensor.name!r}", array, limit)
-            masks[tensor] = None
+            masks[tensor] = rows[tensor] = None
         for i, node in enumerate(self.nodes):
             if not node.inputs or node in skip:
                 continue
             call = tape.call(i)
             call.masks = [masks[tensor] for tensor in node.inputs]
+            call.rows = rows[node.inputs[0]]
+            call.distinct = self._takes_rows(node.outputs[0], tape)
             given = [values[tensor] for tensor in node.inputs]
             values.update(zip(node.outputs, node.layer.forward(call, given), strict=True))
             masks.update(zip(node.outputs, node.layer.masks(call, given), strict=True))
+            rows.update(dict.fromkeys(node.outputs, node.layer.rows(call)))
         return Activations(values, masks)
+
+    def _takes_rows(self, tensor: SymbolicTensor, tape: Tape) -> bool:
+        return tensor not in self.outputs and all(
+            node.layer.takes_rows(tape) or (node.layer.passes_on(tape) and self._takes_rows(node.outputs[0], tape))
+            for node in self.consumers[tensor]
+        )
 
     def backward(
         self, tape: Tape, seeds: Iterable[tuple[SymbolicTensor, Float]], wanted: Mapping[SymbolicTensor, bool]

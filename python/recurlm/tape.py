@@ -52,6 +52,9 @@ class Call:
         self.tape = tape
         self.index = index
         self.masks: list[Mask | None] = []  # of the inputs, (T, B)
+        # Where the first input is (R, D), distinct rows only: (T, B), which of them stands at each position.
+        self.rows: Ids | None = None
+        self.distinct = False  # whether the output may be distinct rows
         self.wanted: list[bool] = []  # for each input, whether its gradient is needed
         self.saved: dict[str, Any] = {}
         self._flat: dict[str, Array] = {}

@@ -57,12 +57,14 @@ void replay_recurrent(const Case& c) {
   Workspace workspace;
   const CellSpec spec = cell_spec(c);
   const CellWeights weights{c.matrix("kernel"), c.matrix("recurrent_kernel"), c.optional("bias")};
-  const index steps = c.array("x").shape.at(0), batch = c.array("x").shape.at(1);
+  const index steps = c.array("dy").shape.at(0), batch = c.array("dy").shape.at(1);
   const bool reverse = c.option("reverse") != 0, lstm = spec.kind == CellKind::lstm;
   const auto mask = mask_bytes(c);
   auto h = states(c, "h", reverse), cell = lstm ? states(c, "c", reverse) : std::vector<float>{};
   std::vector<float> saved(static_cast<std::size_t>(spec.saved_size(steps, batch)));
-  const Sequence sequence{steps,    batch,    c.array("x").floats.data(),    c.has("mask") ? mask.data() : nullptr,
+  const std::int32_t* rows = c.has("rows") ? c.array("rows").ints.data() : nullptr;
+  const ConstMatrixView x{c.array("x").floats.data(), rows ? c.array("x").shape.at(0) : steps * batch, spec.input_dim};
+  const Sequence sequence{steps,   batch,    x, rows, c.has("mask") ? mask.data() : nullptr,
                           reverse, h.data(), lstm ? cell.data() : nullptr, saved.data()};
   recurrent_forward(spec, weights, sequence, workspace);
   c.check("h", h);

@@ -80,6 +80,17 @@ def recurrent_cases() -> Iterator[tuple[str, Values]]:
             for odd in (False, True):
                 case = recurrent_case(spec, sizes, seed=2, masked=odd, reverse=odd, biased=not odd)
                 yield f"{spec} {sizes}{' masked reverse' if odd else ''}", recurrent_values(case)
+        yield f"{spec} repeated", repeated_values(recurrent_case(spec, (3, 61, 20, 131), seed=2))
+
+
+def repeated_values(case: RecurrentCase) -> Values:
+    """The same case with 40 inputs that repeat."""
+    rng = np.random.default_rng(6)
+    x, rows = normal(rng, 40, case.x.shape[2]), rng.integers(0, 40, case.x.shape[:2], dtype=np.int32)
+    values = recurrent_values(dataclasses.replace(case, x=x[rows]))
+    dx = np.zeros(x.shape)
+    np.add.at(dx, rows, np.asarray(values["expected dx"]))
+    return values | {"x": x, "rows": rows, "expected dx": dx}
 
 
 def projection_cases() -> Iterator[tuple[str, Values]]:

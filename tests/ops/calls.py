@@ -45,7 +45,15 @@ class Backward:
         return named | {"dbias": self.dbias} | {f"dinitial[{i}]": d for i, d in enumerate(self.dinitial)}
 
 
-def forward(case: RecurrentCase, workspace: _core.Workspace | None = None) -> Forward:
+@dataclass(frozen=True)
+class Repeated:
+    """The x of a case as rows (R, D) of which `rows` (T, B) tells where each stands."""
+
+    x: Float32
+    rows: Int32
+
+
+def forward(case: RecurrentCase, workspace: _core.Workspace | None = None, repeated: Repeated | None = None) -> Forward:
     steps, batch, width, units = case.sizes
     cell = core_cell(case.spec, width, units)
     states = tuple(unwritten(steps + 1, batch, units) for _ in case.initial)
@@ -54,7 +62,7 @@ def forward(case: RecurrentCase, workspace: _core.Workspace | None = None) -> Fo
     saved = unwritten(cell.saved_size(steps, batch))
     _core.recurrent_forward(
         cell,
-        case.x,
+        repeated.x if repeated else case.x,
         case.kernel,
         case.recurrent_kernel,
         case.bias,
@@ -64,6 +72,7 @@ def forward(case: RecurrentCase, workspace: _core.Workspace | None = None) -> Fo
         case.mask,
         workspace or _core.Workspace(),
         reverse=case.reverse,
+        rows=repeated.rows if repeated else None,
     )
     return Forward(cell, states, saved)
 
@@ -73,17 +82,18 @@ def backward(
     run: Forward,
     workspace: _core.Workspace | None = None,
     start: Sequence[Float32] | None = None,
+    repeated: Repeated | None = None,
 ) -> Backward:
     """Use up `run`: the core overwrites what forward saved. Gradients of parameters are added to `start`, if given."""
-    steps, batch, width, units = case.sizes
+    x = repeated.x if repeated else case.x
     dinitial = tuple(d.copy() for d in case.dfinal)
-    shapes = [case.kernel.shape, case.recurrent_kernel.shape, case.spec.bias_shape(units)]
+    shapes = [case.kernel.shape, case.recurrent_kernel.shape, case.spec.bias_shape(case.sizes[3])]
     dkernel, drecurrent_kernel, dbias = (unwritten(*s) for s in shapes) if start is None else (a.copy() for a in start)
-    out = Backward(unwritten(steps, batch, width), dkernel, drecurrent_kernel, dbias, dinitial)
+    out = Backward(unwritten(*x.shape), dkernel, drecurrent_kernel, dbias, dinitial)
     lstm = len(dinitial) == 2
     _core.recurrent_backward(
         run.cell,
-        case.x,
+        x,
         case.kernel,
         case.recurrent_kernel,
         case.bias,
@@ -101,6 +111,7 @@ def backward(
         workspace or _core.Workspace(),
         reverse=case.reverse,
         accumulate=start is not None,
+        rows=repeated.rows if repeated else None,
     )
     return out
 

@@ -271,16 +271,69 @@ def test_every_way_to_write_weights_raises_their_version(tmp_path: Path) -> None
     assert seen == sorted(set(seen))
 
 
-def test_nothing_large_is_allocated_after_the_first_step() -> None:
+def bidirectional(dropout: float = 0.0) -> Model:
+    """One embedding, read by two layers, with a Dropout between."""
+    tokens = Input((None,), dtype="int32")
+    x = Dropout(dropout)(Embedding(9, 4, mask_zero=True)(tokens))
+    forward, backward = LSTM(4, return_sequences=True)(x), GRU(4, return_sequences=True, go_backwards=True)(x)
+    return Model(tokens, [Dense(9, "softmax")(forward), Dense(9, "softmax")(backward)])
+
+
+def test_tokens_that_repeat_are_multiplied_once_and_nothing_else_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = ids(RNG, 9, 6, 5), ids(RNG, 9, 6, 5)
+    widths: list[int] = []
+    forward = LSTM.forward
+    monkeypatch.setattr(
+        LSTM, "forward", lambda layer, call, given: widths.append(given[0].ndim) or forward(layer, call, given)
+    )
+
+    def trained(model: Model) -> tuple[list[Any], list[Any]]:
+        model.set_weights(weights)
+        model.compile("sgd", ["sparse_categorical_crossentropy"] * 2)
+        before = model.predict(x, verbose=0)
+        for _ in range(3):
+            model.train_on_batch(x, [y, y])
+        return before, model.get_weights()
+
+    model = bidirectional()
+    weights = model.get_weights()
+    outputs, updated = trained(model)
+    assert set(widths) == {2}
+    widths.clear()
+    monkeypatch.setattr("recurlm.layers.recurrent.Recurrent.takes_rows", lambda layer, tape: False)
+    plain_outputs, plain_updated = trained(bidirectional())
+    assert set(widths) == {3}
+    for a, b in zip(outputs, plain_outputs, strict=True):
+        np.testing.assert_array_equal(a, b)
+    for a, b in zip(updated, plain_updated, strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)  # gradients are summed in another order
+    check_gradients(model, x, [y, y])
+
+
+def test_dropout_between_keeps_every_position_in_training_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = ids(RNG, 9, 6, 5), ids(RNG, 9, 6, 5)
+    model = bidirectional(0.5)
+    model.compile("sgd", ["sparse_categorical_crossentropy"] * 2)
+    model.train_on_batch(x, [y, y])
+    outputs = model.predict(x, verbose=0)
+    model.train_on_batch(x, [y, y])
+    again = bidirectional(0.0)
+    again.set_weights(model.get_weights())
+    assert not np.array_equal(model.predict(x, verbose=0)[0], outputs[0])
+    np.testing.assert_array_equal(again.predict(x, verbose=0)[0], model.predict(x, verbose=0)[0])
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_nothing_large_is_allocated_after_the_first_step(dropout: float) -> None:
     import tracemalloc
 
     tokens = Input((None,))
-    h = LSTM(64, return_sequences=True)(Dropout(0.2)(Embedding(500, 64)(tokens)))
+    h = LSTM(64, return_sequences=True)(Dropout(dropout)(Embedding(500, 64)(tokens)))
     model = Model(tokens, Dense(500, "softmax")(h))
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy", "perplexity"])
-    x, y = ids(RNG, 500, 16, 20), ids(RNG, 500, 16, 20)
-    model.train_on_batch(x, y)
-    model.train_on_batch(x, y)
+    few, x, y = ids(RNG, 5, 16, 20), ids(RNG, 500, 16, 20), ids(RNG, 500, 16, 20)
+    model.train_on_batch(few, y)
+    model.train_on_batch(few, y)
     growths = model.tape.workspace.growths
     tracemalloc.start()
     try:

@@ -8,7 +8,7 @@ import numpy as np
 from ..arrays import to_batch_major, to_inner
 from ..naming import automatic_name
 from ..tape import Call, Parameter, Tape
-from ..typing import Array, Float, Mask, Shape
+from ..typing import Array, Float, Ids, Mask, Shape
 
 # Arguments of Keras that change nothing here, or nothing as long as they are off.
 _WITHOUT_EFFECT = ("unroll", "implementation", "use_cudnn", "input_length", "input_shape", "input_dim", "batch_size")
@@ -79,6 +79,18 @@ class Layer:
     def masks(self, call: Call, inputs: list[Array]) -> list[Mask | None]:
         """The mask of each output. A layer that works on single steps passes on what it got."""
         return [call.mask]
+
+    def takes_rows(self, tape: Tape) -> bool:
+        """Whether the first input may be distinct rows (R, D), with ``call.rows`` telling where they stand."""
+        return False
+
+    def passes_on(self, tape: Tape) -> bool:
+        """Whether the output is the first input as it is."""
+        return False
+
+    def rows(self, call: Call) -> Ids | None:
+        """Where the output is distinct rows, (T, B): which of them stands at each position; else None."""
+        return None
 
     def forward(self, call: Call, inputs: list[Array]) -> list[Array]:
         """Outputs from inputs."""

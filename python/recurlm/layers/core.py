@@ -7,8 +7,8 @@ import numpy as np
 
 from .. import _core, initializers
 from ..seeding import check_seed
-from ..tape import Call, Parameter
-from ..typing import Array, Float, Mask, Shape
+from ..tape import Call, Parameter, Tape
+from ..typing import Array, Float, Ids, Mask, Shape
 from .base import Layer, Node, SymbolicTensor, check_positive
 
 ACTIVATIONS = ("linear", "tanh", "sigmoid", "relu", "softmax")
@@ -113,10 +113,27 @@ class Embedding(Layer):
         return [np.not_equal(inputs[0], 0, out=call.buffer("mask", inputs[0].shape, np.bool_))]
 
     def forward(self, call: Call, inputs: list[Array]) -> list[Array]:
-        ids = call.saved["ids"] = inputs[0]
+        ids = inputs[0]
         y = call.buffer("y", (*ids.shape, self.output_dim))
+        if call.distinct and ids.ndim == 2:
+            ids = self._distinct(call, ids)
+            y = y.reshape(-1, self.output_dim)[: len(ids)]
+        else:
+            call.saved["rows"] = None
+        call.saved["ids"] = ids
         _core.embedding_forward(ids.reshape(-1), self.embeddings.value, y.reshape(-1, self.output_dim))
         return [y]
+
+    def _distinct(self, call: Call, ids: Ids) -> Ids:
+        rows = call.saved["rows"] = call.buffer("rows", ids.shape, np.int32)
+        distinct = call.buffer("distinct", (ids.size,), np.int32)
+        workspace = call.tape.workspace
+        count = _core.distinct_ids(ids.reshape(-1), self.input_dim, distinct, rows.reshape(-1), workspace)
+        return distinct[:count]
+
+    def rows(self, call: Call) -> Ids | None:
+        rows: Ids | None = call.saved["rows"]
+        return rows
 
     def backward(self, call: Call, grads: list[Float | None]) -> list[Float | None]:
         if self.trainable and grads[0] is not None:
@@ -283,14 +300,20 @@ class Dropout(Layer):
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
         self.seed = None if seed is None else check_seed(seed)
 
+    def passes_on(self, tape: Tape) -> bool:
+        return not tape.training or self.rate == 0
+
+    def rows(self, call: Call) -> Ids | None:
+        return call.rows
+
     def forward(self, call: Call, inputs: list[Array]) -> list[Array]:
-        if not call.tape.training or self.rate == 0:
+        if self.passes_on(call.tape):
             return inputs
         return [self._drop(call, inputs[0], call.buffer("y", inputs[0].shape))]
 
     def backward(self, call: Call, grads: list[Float | None]) -> list[Float | None]:
         dy = grads[0]
-        return [dy if dy is None or self.rate == 0 else self._drop(call, dy, dy)]
+        return [dy if dy is None or self.passes_on(call.tape) else self._drop(call, dy, dy)]
 
     def _drop(self, call: Call, x: Array, y: Array) -> Array:
         draw_dropout(call, x, y, self.rate, self.seed, self._noise_shape(x.shape))

@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import _core, initializers
 from ..seeding import check_seed
-from ..tape import Call, Parameter, States
+from ..tape import Call, Parameter, States, Tape
 from ..typing import Array, Float, Mask, Shape
 from .base import Layer, check_positive
 from .core import check_activation, draw_dropout
@@ -132,7 +132,7 @@ class Recurrent(Layer):
 
     def forward(self, call: Call, inputs: list[Array]) -> list[Array]:
         x = self._dropped(call, inputs[0])
-        steps, batch, _ = x.shape
+        steps, batch = x.shape[:2] if call.rows is None else call.rows.shape
         first, last = (steps, 0) if self.go_backwards else (0, steps)
         # h and, for an LSTM, c: every state from the initial to the final one.
         states = [call.buffer(f"state {i}", (steps + 1, batch, self.units)) for i in range(self.state_count)]
@@ -151,6 +151,7 @@ class Recurrent(Layer):
             call.mask,
             call.tape.workspace,
             reverse=self.go_backwards,
+            rows=call.rows,
         )
         finals = [state[last] for state in states]
         if self.stateful:
@@ -162,10 +163,10 @@ class Recurrent(Layer):
         if all(grad is None for grad in grads):
             return [None] * len(call.wanted)
         x, states = call.saved["x"], call.saved["states"]
-        steps, batch, _ = x.shape
+        steps, batch = x.shape[:2] if call.rows is None else call.rows.shape
         dy = self._sequence_gradient(call, grads[0]) if self.return_sequences else None
         finals = self._final_gradients(call, grads, batch)
-        dx = call.gradient(x.shape) if call.wanted[0] else None
+        dx = self._input_gradient(call, x) if call.wanted[0] else None
         accumulate = call.tape.accumulate(self.trainable_weights)
         bias = self.bias if self.trainable else None
         _core.recurrent_backward(
@@ -188,8 +189,9 @@ class Recurrent(Layer):
             call.tape.workspace,
             reverse=self.go_backwards,
             accumulate=accumulate,
+            rows=call.rows,
         )
-        if dx is not None and self._drops(call):
+        if dx is not None and self._drops(call.tape):
             self._drop(call, dx, dx)
         return [dx, *(self._initial_gradient(call, i, d) for i, d in enumerate(finals[: len(call.wanted) - 1]))]
 
@@ -242,6 +244,12 @@ class Recurrent(Layer):
             finals[0] += grads[0]
         return finals
 
+    def _input_gradient(self, call: Call, x: Float) -> Float:
+        if call.rows is None:
+            return call.gradient(x.shape)
+        # As much memory for any number of distinct rows, so that every step takes the same piece of the pool.
+        return call.gradient((call.rows.size, x.shape[1]))[: len(x)]
+
     def _initial_gradient(self, call: Call, index: int, gradient: Float) -> Float | None:
         if not call.wanted[1 + index]:
             return None
@@ -249,11 +257,14 @@ class Recurrent(Layer):
         copied[...] = gradient
         return copied
 
-    def _drops(self, call: Call) -> bool:
-        return self.dropout > 0 and call.tape.training
+    def takes_rows(self, tape: Tape) -> bool:
+        return not self._drops(tape)
+
+    def _drops(self, tape: Tape) -> bool:
+        return self.dropout > 0 and tape.training
 
     def _dropped(self, call: Call, x: Float) -> Float:
-        return self._drop(call, x, call.buffer("dropped", x.shape)) if self._drops(call) else x
+        return self._drop(call, x, call.buffer("dropped", x.shape)) if self._drops(call.tape) else x
 
     def _drop(self, call: Call, x: Float, y: Float) -> Float:
         draw_dropout(call, x, y, self.dropout, self.seed, (1, *x.shape[1:]))
