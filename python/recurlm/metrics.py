@@ -197,20 +197,55 @@ class Perplexity(SparseCategoricalCrossentropy):
 
 
 class _Detection(Metric):
-    """Counts of true positives and of ``other``: false positives or false negatives. ``thresholds`` None is 0.5."""
+    """Counts of true positives and of ``other``: false positives or false negatives.
 
-    def __init__(self, thresholds: float | None = None, name: str | None = None) -> None:
+    Args:
+        thresholds: what a prediction must exceed to count as positive; None is 0.5, or with ``top_k`` no threshold.
+        top_k: only the ``k`` largest predictions of a position may be positive; of equal ones those of lower classes.
+        class_id: count this class only; None counts all.
+
+    Raises:
+        ValueError: one of these is not possible.
+        IndexError: the predictions have no class ``class_id``.
+    """
+
+    def __init__(
+        self,
+        thresholds: float | None = None,
+        top_k: int | None = None,
+        class_id: int | None = None,
+        name: str | None = None,
+    ) -> None:
         super().__init__(name)
         if thresholds is not None and not isinstance(thresholds, (int, float)):
             raise ValueError(f"{type(self).__name__}: thresholds must be one number or None, got {thresholds!r}")
-        self.thresholds = 0.5 if thresholds is None else thresholds
+        for argument, value, least in (("top_k", top_k, 1), ("class_id", class_id, 0)):
+            if value is not None and (type(value) is not int or value < least):
+                what = f"an integer from {least} on or None"
+                raise ValueError(f"{type(self).__name__}: {argument} must be {what}, got {value!r}")
+        self.thresholds = (0.5 if top_k is None else -math.inf) if thresholds is None else thresholds
+        self.top_k, self.class_id = top_k, class_id
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        predicted = np.asarray(y_pred) > self.thresholds
+        predicted = self._positive(np.asarray(y_pred))  # (..., classes)
         actual = like(np.asarray(y_true), predicted).astype(bool)
+        if self.class_id is not None:
+            if self.class_id >= predicted.shape[-1]:
+                raise IndexError(f"class_id is {self.class_id}, but y_pred has {predicted.shape[-1]} classes")
+            predicted, actual = (flags[..., self.class_id, None] for flags in (predicted, actual))
         weights = position_weights(sample_weight, predicted.shape[:-1])[..., None]
         self.state[0] += float(np.sum((predicted & actual) * weights))
         self.state[1] += float(np.sum(self.other(predicted, actual) * weights))
+
+    def _positive(self, y_pred: Array) -> Array:
+        """Which classes of each position are predicted."""
+        positive: Array = y_pred > self.thresholds
+        if self.top_k is None:
+            return positive
+        order = np.argsort(-y_pred.astype(np.float64), axis=-1, kind="stable")
+        top = np.zeros(y_pred.shape, bool)
+        np.put_along_axis(top, order[..., : self.top_k], True, axis=-1)
+        return positive & top
 
     def other(self, predicted: Array, actual: Array) -> Array:
         """What is wrong in the sense of this metric."""
@@ -221,14 +256,14 @@ class _Detection(Metric):
 
 
 class Precision(_Detection):
-    """Share of true ones among what is predicted above ``thresholds``."""
+    """Share of true ones among what is predicted to be positive."""
 
     def other(self, predicted: Array, actual: Array) -> Array:
         return predicted & ~actual
 
 
 class Recall(_Detection):
-    """Share of what is predicted above ``thresholds`` among the true ones."""
+    """Share of what is predicted to be positive among the true ones."""
 
     def other(self, predicted: Array, actual: Array) -> Array:
         return ~predicted & actual

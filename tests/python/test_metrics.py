@@ -91,6 +91,46 @@ def test_no_threshold_is_one_half(cls: Any) -> None:
         cls(thresholds=[0.1, 0.9])
 
 
+def reference(y: np.ndarray, p: np.ndarray, w: np.ndarray, threshold: float, k: int | None, c: int | None) -> tuple:
+    """Precision and recall, counted a position and a class at a time in float64, ties to the lower class."""
+    true_positive = false_positive = false_negative = np.float64(0)
+    for place in np.ndindex(p.shape[:-1]):
+        top = sorted(range(p.shape[-1]), key=lambda i: (-np.float64(p[place][i]), i))[:k]
+        for i in range(p.shape[-1]) if c is None else [c]:
+            positive = i in top and p[place][i] > threshold
+            true_positive += w[place] * (positive and y[place][i] == 1)
+            false_positive += w[place] * (positive and y[place][i] == 0)
+            false_negative += w[place] * (not positive and y[place][i] == 1)
+    return true_positive / (true_positive + false_positive), true_positive / (true_positive + false_negative)
+
+
+@pytest.mark.parametrize("class_id", [None, 0, N - 1])
+@pytest.mark.parametrize("top_k", [None, 1, 3, N, N + 2])
+@pytest.mark.parametrize("thresholds", [None, 0.1])
+def test_precision_and_recall_of_the_largest_and_of_one_class(
+    thresholds: float | None, top_k: int | None, class_id: int | None
+) -> None:
+    rng = np.random.default_rng(5)
+    p = np.round(rng.random((200, T, N)), 1)  # so that there are ties
+    y, w = rng.integers(2, size=p.shape), rng.random(p.shape[:-1])
+    threshold = thresholds if thresholds is not None else 0.5 if top_k is None else -np.inf
+    expected = reference(y, p, w, threshold, top_k, class_id)
+    for cls, figure in zip((metrics.Precision, metrics.Recall), expected, strict=True):
+        metric = cls(thresholds, top_k, class_id)
+        metric.update_state(y[:90], p[:90], w[:90])
+        metric.update_state(y[90:], p[90:], w[90:])
+        assert metric.result() == pytest.approx(figure, rel=1e-12)
+
+
+def test_top_k_and_class_id_that_cannot_be() -> None:
+    with pytest.raises(ValueError, match=r"^Precision: top_k must be an integer from 1 on or None, got 0$"):
+        metrics.Precision(top_k=0)
+    with pytest.raises(ValueError, match=r"^Recall: class_id must be an integer from 0 on or None, got -1$"):
+        metrics.Recall(class_id=-1)
+    with pytest.raises(IndexError, match=r"^class_id is 7, but y_pred has 7 classes$"):
+        metrics.Recall(class_id=N).update_state(np.eye(N)[Y], PREDICTED)
+
+
 def test_callables_and_the_meaning_of_accuracy() -> None:
     def largest(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
         return y_pred.max(axis=-1)
