@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import callbacks, initializers, layers, losses, metrics, optimizers, utils
-    from ._core import get_num_threads, set_num_threads
+    from ._core import get_num_threads
     from .language_model import LanguageModel
     from .layers import Input
     from .model import Model
@@ -39,8 +39,21 @@ _MODULE_OF = {
     "Model": "model",
     "Sequential": "sequential",
     "get_num_threads": "_core",
-    "set_num_threads": "_core",
 }
+
+
+def set_num_threads(threads: int) -> None:
+    """Let computations use up to ``threads`` threads; results do not depend on it.
+
+    Raises:
+        TypeError: it is no integer.
+        ValueError: it is below 1, or more than there can be.
+    """
+    if isinstance(threads, bool) or not hasattr(threads, "__index__"):
+        raise TypeError(f"threads must be an integer, got {threads!r}")
+    from . import _core
+
+    _core.set_num_threads(threads)
 
 
 def __getattr__(name: str) -> Any:

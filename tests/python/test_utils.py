@@ -2,10 +2,12 @@ import doctest
 import importlib
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
 
+import recurlm
 from recurlm.utils import pad_sequences, to_categorical
 
 
@@ -58,3 +60,16 @@ def test_importing_brings_no_more_than_it_needs() -> None:
     modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     for heavy in ("tqdm", "safetensors", "tempfile", "shutil", "argparse", "logging"):
         assert f"'{heavy}'" not in modules
+
+
+@pytest.mark.parametrize("threads", ["2", 1.5, True, None])
+def test_a_number_of_threads_that_is_none_is_named(threads: Any) -> None:
+    with pytest.raises(TypeError, match=f"^threads must be an integer, got {threads!r}$"):
+        recurlm.set_num_threads(threads)
+
+
+def test_numbers_of_threads(threads: int) -> None:
+    recurlm.set_num_threads(np.int64(3))
+    assert recurlm.get_num_threads() == 3
+    with pytest.raises(ValueError, match="threads must be from 1 to"):
+        recurlm.set_num_threads(0)
