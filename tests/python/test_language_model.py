@@ -318,6 +318,21 @@ def test_the_schedule_warms_up_and_decays_to_zero_at_the_first_limit() -> None:
     assert Schedule("constant", 0.1, 0, 100).learning_rate(99, 0.99) == 0.1
 
 
+def test_warm_up_takes_no_more_than_a_tenth_of_a_run() -> None:
+    short = Schedule("constant", 0.1, warmup_steps=100, steps=1e9, tokens=50 * 2048)
+    rates = [short.learning_rate(step, short.progress(step, step * 2048, 0)) for step in range(50)]
+    assert rates[0] == pytest.approx(0.001)
+    assert rates[:6] == sorted(rates[:6])
+    assert rates[4] < 0.1
+    assert rates[5:] == pytest.approx([0.1] * 45)
+
+
+def test_warm_up_of_a_long_run_takes_its_steps() -> None:
+    long = Schedule("constant", 0.1, warmup_steps=100, steps=1e9, seconds=180)
+    rates = [long.learning_rate(step, long.progress(step, 0, step * 0.062)) for step in range(101)]
+    assert rates == [0.1 * min(1, (step + 1) / 100) for step in range(101)]
+
+
 def test_an_untrained_model_says_that_fit_is_missing() -> None:
     for call in (lambda m: m.score(["a"]), lambda m: m.perplexity(["a"]), lambda m: m.generate("a")):
         with pytest.raises(ValueError, match="no vocabulary yet: call fit first"):

@@ -83,7 +83,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
             "optimizer": "how weights follow gradients",
             "learning_rate": "highest learning rate",
             "schedule": "course of the learning rate after warm-up",
-            "warmup_steps": "steps of linear increase",
+            "warmup_steps": "steps of linear increase, at most a tenth of the run",
             "beta_2": "decay of adam's second moment",
             "weight_decay": "decoupled weight decay",
             "clipnorm": "largest global norm of the gradient, 0 for any",

@@ -146,7 +146,7 @@ class LanguageModel:
             epochs: passes over the text; None: 10, or as many as ``max_minutes`` or ``max_tokens`` allow.
             batch_size: streams read side by side.
             window: steps that gradients flow back.
-            learning_rate: the highest, after ``warmup_steps`` of linear increase.
+            learning_rate: the highest, after ``warmup_steps`` of linear increase (a tenth of the run, if that is less).
             schedule: ``"cosine"`` or ``"linear"`` decay to zero at the end of the run, or ``"constant"``.
             optimizer: ``"adamw"``, ``"adam"``, ``"rmsprop"``, ``"adagrad"`` or ``"sgd"``.
             beta_2: decay of the second moment of Adam and AdamW.

@@ -7,10 +7,13 @@ from dataclasses import dataclass
 
 SCHEDULES = ("cosine", "linear", "constant")
 
+# Warm-up ends with this part of the run, though its steps are not done: of a short run too little would be left.
+_WARMUP_PART = 0.1
+
 
 @dataclass(frozen=True)
 class Schedule:
-    """Warm-up, then decay to zero at the end of the run, whichever limit ends it.
+    """Warm-up, at most for a tenth of the run, then decay to zero at its end, whichever limit ends it.
 
     A run limited by time decays with time: its learning rates depend on the machine's speed, and only runs limited by
     steps or tokens can be repeated bit for bit.
@@ -38,7 +41,9 @@ class Schedule:
 
     def learning_rate(self, steps: int, progress: float) -> float:
         """The rate of the step that follows ``steps`` others."""
-        warm = min(1.0, (steps + 1) / self.warmup_steps) if self.warmup_steps > 0 else 1.0
+        warm = 1.0
+        if self.warmup_steps > 0:
+            warm = min(1.0, max((steps + 1) / self.warmup_steps, progress / _WARMUP_PART))
         if self.kind == "cosine":
             warm *= (1 + math.cos(math.pi * progress)) / 2
         elif self.kind == "linear":
