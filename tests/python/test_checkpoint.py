@@ -235,9 +235,9 @@ def test_resuming_something_else_is_refused(tmp_path: Path, source: Path) -> Non
         fit(source, folder, 5)
     with pytest.raises(ValueError, match="holds checkpoints of an earlier run"):
         fit(source, folder)
-    with pytest.raises(ValueError, match="made with window 16, got 8"):
+    with pytest.raises(ValueError, match="made with window=16, got 8"):
         fit(source, folder, resume=True, window=8)
-    with pytest.raises(ValueError, match="made with units 12, got 13"):
+    with pytest.raises(ValueError, match="made with units=12, got 13"):
         LanguageModel(units=13, layers=2, dropout=0.2, seed=4).fit(
             source,
             checkpoint_dir=folder,

@@ -6,13 +6,17 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from .arguments import name_options
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0 success, 1 error, 2 wrong usage (raised by argparse), 130 Ctrl-C."""
+    verb: argparse.ArgumentParser | None = None
     try:
         arguments, unknown = _parser().parse_known_args(argv)
+        verb = arguments.verb
         if unknown:  # told with the usage of the verb, which parse_args does not know
-            arguments.refuse(f"unrecognized arguments: {' '.join(unknown)}")
+            arguments.verb.error(f"unrecognized arguments: {' '.join(unknown)}")
         arguments.run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt as interrupt:
@@ -22,7 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 1
     except (OSError, ValueError, FloatingPointError, ImportError, MemoryError) as error:
-        print(f"recurlm: error: {_sentence(error)}", file=sys.stderr)
+        sentence = _sentence(error)
+        print(f"recurlm: error: {name_options(verb, sentence) if verb else sentence}", file=sys.stderr)
         return 1
     return 0
 
@@ -43,4 +48,6 @@ def _parser() -> argparse.ArgumentParser:
 def _sentence(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}" if error.filename else error.strerror
+    if isinstance(error, MemoryError):
+        return f"there is not enough memory: {error}"
     return str(error) or type(error).__name__

@@ -6,6 +6,7 @@ import argparse
 import inspect
 import json
 import math
+import re
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ def new_parser(
     parser: argparse.ArgumentParser = verbs.add_parser(
         name, help=summary, description=f"{summary[0].upper()}{summary[1:]}.", allow_abbrev=False
     )
-    parser.set_defaults(run=run, refuse=parser.error)
+    parser.set_defaults(run=run, verb=parser)
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     return parser
 
@@ -47,6 +48,17 @@ def add_options(group: _Takes, function: Callable[..., Any], options: dict[str, 
         how = {"choices": kind} if isinstance(kind, tuple) else {"type": kind, "metavar": _METAVARS[kind]}
         shown = "" if default is None or default == "" else f" (default: {default})"
         group.add_argument(flag, default=default, help=text + shown, **how)
+
+
+def name_options(verb: argparse.ArgumentParser, sentence: str) -> str:
+    """``sentence`` with the options of ``verb`` for the arguments of the Python functions behind them.
+
+    Only where no file could be meant: a name that opens the sentence and must be something, or ``name=value``.
+    """
+    flags = {action.dest: action.option_strings[-1] for action in verb._actions if action.option_strings}
+    names = "|".join(flags)
+    sentence = re.sub(rf"^({names})(?= must | needs |: )", lambda found: flags[found[1]], sentence)
+    return re.sub(rf"(?<=[ (])({names})=(?=[\w.+-]+([\s,;:)]|$))", lambda found: f"{flags[found[1]]} ", sentence)
 
 
 def chosen(arguments: argparse.Namespace, function: Callable[..., Any]) -> dict[str, Any]:

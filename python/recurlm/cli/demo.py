@@ -43,6 +43,8 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     check_target(arguments.out)
+    if not arguments.seconds > 0:
+        raise ValueError(f"seconds must be positive, got {arguments.seconds}")
     text = demo_corpus.build() if arguments.text is None else "".join(read_text(arguments.text))
     if len(text) < _LEAST:
         raise ValueError(f"{arguments.text} is too short: {len(text):,} characters, expected at least {_LEAST:,}")

@@ -50,11 +50,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     tokens = parser.add_argument_group("tokens")
     tokens.add_argument("--tokenizer", choices=tuple(KINDS), default="char", help="what a token is (default: char)")
-    tokens.add_argument("--vocabulary-size", type=int, metavar="N", help="keep at most N words")
+    tokens.add_argument("--vocabulary-size", dest="size", type=int, metavar="N", help="keep at most N words")
     tokens.add_argument(
         "--minimum-count", type=int, default=1, metavar="N", help="drop words rarer than N (default: 1)"
     )
-    tokens.add_argument("--word-pattern", metavar="REGEX", help="cut words further, for instance at punctuation")
+    tokens.add_argument(
+        "--word-pattern", dest="pattern", metavar="REGEX", help="cut words further, for instance at punctuation"
+    )
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
@@ -116,7 +118,7 @@ def run(arguments: argparse.Namespace) -> None:
     start = time.perf_counter()
     check_target(arguments.out)
     out, folder = arguments.out, checkpoints_of(arguments.out)
-    words = (arguments.vocabulary_size, arguments.minimum_count, arguments.word_pattern)
+    words = (arguments.size, arguments.minimum_count, arguments.pattern)
     if arguments.tokenizer == "word":
         arguments.tokenizer = WordTokenizer(*words)
     elif words != (None, 1, None):

@@ -48,7 +48,7 @@ class Architecture:
         object.__setattr__(self, "dropout", float(self.dropout))
         if self.tie_weights and self.embedding_dim != self.units:
             raise ValueError(
-                f"tie_weights needs embedding_dim equal to units ({self.units}), got {self.embedding_dim}: "
+                f"tie_weights needs one width, got embedding_dim={self.embedding_dim} and units={self.units}: "
                 "the embedding is the projection, transposed"
             )
 

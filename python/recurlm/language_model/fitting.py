@@ -107,7 +107,7 @@ class Run(Callback):
         self._lm, self._options, self._sources = lm, options, sources
         self._checkpoints, self._progress = checkpoints, progress
         bos_id, window = lm.tokenizer.bos_id, options.window
-        self._streams = Streams(sources.train, bos_id, options.batch_size, window, restarts=not sources.separate)
+        self._streams = sources.streams(bos_id, options.batch_size, window)
         held_out = sources.held_out
         self._validation = None if held_out is None else Batches(evaluation_streams(held_out, bos_id, window))
         self._schedule = options.make_schedule(self._streams)
@@ -281,6 +281,4 @@ class Run(Callback):
         before, now = storage.read_config(path), storage.config(self._lm)
         for name, value in before.items():
             if value != now[name]:
-                raise ValueError(
-                    f"{path} was made with {name} {value!r}, got {now[name]!r}: resume with the same model"
-                )
+                raise ValueError(f"{path} was made with {name}={value}, got {now[name]}: resume with the same model")

@@ -95,8 +95,14 @@ class LanguageModel:
         if self._model is None:
             if not self.tokenizer.trained:
                 raise ValueError("the language model has no vocabulary yet: call fit first")
-            self._model = self.architecture.build(self.tokenizer.vocabulary_size)
-            compile_model(self._model)
+            try:
+                model = self.architecture.build(self.tokenizer.vocabulary_size)
+            except MemoryError as error:
+                a = self.architecture
+                sizes = f"units={a.units}, layers={a.layers} and {self.tokenizer.vocabulary_size:,} tokens"
+                raise MemoryError(f"a network of {sizes} does not fit ({error})") from None
+            compile_model(model)
+            self._model = model
         return self._model
 
     def __repr__(self) -> str:

@@ -51,6 +51,9 @@ class FitOptions:
             value = getattr(self, name)
             if value is not None and not 1 <= value <= _MOST:
                 raise ValueError(f"{name} must be from 1 to {_MOST:,}, got {value}")
+        for name in ("batch_size", "window"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.early_stopping is not None and self.early_stopping < 1:
             raise ValueError(f"early_stopping must be at least 1 epoch, got {self.early_stopping}")
         if self.clipnorm is not None and not self.clipnorm >= 0:
@@ -75,7 +78,7 @@ class FitOptions:
         for name in (field.name for field in fields(self)):
             if name not in limits and saved[name] != getattr(self, name):
                 now = getattr(self, name)
-                raise ValueError(f"the checkpoint was made with {name} {saved[name]}, got {now}: resume with the same")
+                raise ValueError(f"the checkpoint was made with {name}={saved[name]}, got {now}: resume with the same")
 
     def count_epochs(self, streams: Streams) -> int:
         """Epochs at most: those asked for, else what the tokens take, else 10 unless time is the limit."""

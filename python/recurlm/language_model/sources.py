@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from ..text.batching import Streams
 from ..text.corpus import Data, StoredIds, Texts, build_corpus
 from ..text.tokenizer import Tokenizer
 
@@ -17,6 +18,7 @@ class Sources:
     Attributes:
         train: (tokens,).
         held_out: (tokens,), or None where nothing is held out.
+        validation_split: the share of the text that ``held_out`` is, 0 where it is another text.
         separate: whether the text is a list of texts, each followed by its end.
         key: stands for the text and the tokenizer.
         validation_key: stands for what is held out.
@@ -24,9 +26,20 @@ class Sources:
 
     train: StoredIds
     held_out: StoredIds | None
+    validation_split: float
     separate: bool
     key: str
     validation_key: str
+
+    def streams(self, bos_id: int, batch_size: int, window: int) -> Streams:
+        """What is trained on, in streams; ValueError where it is too short for them."""
+        try:
+            return Streams(self.train, bos_id, batch_size, window, restarts=not self.separate)
+        except ValueError as error:
+            if self.held_out is None or self.validation_split == 0:
+                raise
+            held = f"validation_split={self.validation_split} holds out another {len(self.held_out):,}"
+            raise ValueError(f"{error} ({held})") from None
 
 
 def read_sources(
@@ -42,8 +55,9 @@ def read_sources(
     corpus = build_corpus(texts, tokenizer, folder)
     if validation is not None:
         other = build_corpus(validation, tokenizer, folder)
-        return Sources(corpus.ids, other.ids, texts.separate, corpus.key, other.key)
+        return Sources(corpus.ids, other.ids, 0, texts.separate, corpus.key, other.key)
     if validation_split == 0:
-        return Sources(corpus.ids, None, texts.separate, corpus.key, "nothing")
+        return Sources(corpus.ids, None, 0, texts.separate, corpus.key, "nothing")
     train, held_out = corpus.split(validation_split)
-    return Sources(train, held_out, texts.separate, corpus.key, f"the last {len(held_out)} tokens")
+    key = f"the last {len(held_out)} tokens"
+    return Sources(train, held_out, validation_split, texts.separate, corpus.key, key)

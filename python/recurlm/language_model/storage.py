@@ -75,12 +75,13 @@ def load(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
 
 def _read(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
     fields = read_config(folder)
+    path = _part(folder, "tokenizer.json")
     try:
-        tokenizer = tokenizers.from_json((folder / "tokenizer.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"{folder / 'tokenizer.json'} is damaged: {error}") from None
+        tokenizer = tokenizers.from_json(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
     if tokenizer.kind != fields.pop("tokenizer"):
-        raise ValueError(f"{folder / 'tokenizer.json'} is of another kind than config.json says")
+        raise ValueError(f"{path} is of another kind than config.json says")
     separate_texts = fields.pop("separate_texts")
     try:
         architecture = Architecture.from_config(fields)
@@ -108,11 +109,17 @@ def read_config(folder: Path) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if name not in ("format_version", "kind")}
 
 
+def _part(folder: Path, name: str) -> Path:
+    """A file that every model has; ValueError where this one lacks it."""
+    path = folder / name
+    if not path.is_file():
+        raise ValueError(f"{folder} is not a whole model: it has no {name}")
+    return path
+
+
 def read_weights(model: Model, folder: Path) -> dict[str, Float]:
     """The weights in ``folder``, in the order of the model's own, whose names and shapes they must have."""
-    path = folder / "model.safetensors"
-    if not path.is_file():
-        raise ValueError(f"{folder} is not a whole model: it has no model.safetensors")
+    path = _part(folder, "model.safetensors")
     arrays, expected = read_safetensors(path), model.named_weights()
     if arrays.keys() != expected.keys():
         name = sorted(arrays.keys() ^ expected.keys())[0]
@@ -139,7 +146,7 @@ def _predict(lm: LanguageModel, ids: Ids) -> Float:
 
 
 def _check(lm: LanguageModel, folder: Path) -> None:
-    path = folder / "selftest.json"
+    path = _part(folder, "selftest.json")
     saved = read_json(path)
     try:
         ids = np.array(saved["ids"], np.int32)

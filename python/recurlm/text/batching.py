@@ -38,14 +38,11 @@ class Streams:
     restarts: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("batch_size", "window"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.steps == 0:
             needed = 1 if self.whole else self.batch_size * self.window
             raise ValueError(
-                f"the text is too short: {len(self.ids):,} tokens, but one window of {self.window} for each of "
-                f"{self.batch_size} streams takes {needed:,}; give more text, or a smaller batch_size or window"
+                f"the text is too short: {len(self.ids):,} tokens, expected at least {needed:,} for "
+                f"batch_size={self.batch_size} and window={self.window}; give more text, or lower these"
             )
 
     @property

@@ -177,13 +177,15 @@ class WordTokenizer(Tokenizer):
 
     def __init__(self, size: int | None = None, minimum_count: int = 1, pattern: str | None = None):
         if size is not None and size < len(self._special) + 1:
-            raise ValueError(f"size must be at least {len(self._special) + 1}, got {size}")
+            raise ValueError(
+                f"size must be at least {len(self._special) + 1} ({', '.join(self._special)} and a word), got {size}"
+            )
         if minimum_count < 1:
             raise ValueError(f"minimum_count must be at least 1, got {minimum_count}")
         try:
             self._pattern = None if pattern is None else re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:
-            raise ValueError(f"pattern {pattern!r} is not a regular expression: {error}") from None
+            raise ValueError(f"pattern must be a regular expression, got {pattern!r}: {error}") from None
         self.size, self.minimum_count, self.pattern = size, minimum_count, pattern
         self._set([])
 

@@ -105,7 +105,7 @@ def test_word_pattern_parts_punctuation_but_not_special_words() -> None:
     tokenizer = WordTokenizer(pattern=r"\w+|[^\w\s]")
     tokenizer.train(["Yes, no. <unk>\n"])
     assert [tokenizer.tokens[i] for i in tokenizer.encode("no, <unk>\n")] == ["no", ",", "<unk>", "<eos>"]
-    with pytest.raises(ValueError, match="not a regular expression"):
+    with pytest.raises(ValueError, match="must be a regular expression"):
         WordTokenizer(pattern="(")
 
 
