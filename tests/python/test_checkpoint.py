@@ -253,6 +253,46 @@ def test_resuming_something_else_is_refused(tmp_path: Path, source: Path) -> Non
         fit(source, None, resume=True)
 
 
+def listing(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"batch_size": 10**6}, {"sample_prompt": "@"}, {"learning_rate": 0.0}, {"validation_split": 2.0}, {"epochs": 0}],
+)
+@pytest.mark.parametrize("folder", ["there", "new/deep"])
+def test_a_run_that_fails_leaves_nothing(tmp_path: Path, source: Path, folder: str, options: dict[str, Any]) -> None:
+    (tmp_path / "there").mkdir()
+    before = listing(tmp_path)
+    with pytest.raises(ValueError):  # noqa: PT011 - what it says is tested elsewhere
+        fit(source, tmp_path / folder, **options)
+    assert listing(tmp_path) == before
+
+
+def test_a_resume_that_is_refused_leaves_nothing(tmp_path: Path, source: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        fit(source, tmp_path / "c", 5)
+    other = samples.text_file(tmp_path, 61, "other.txt")
+    before = listing(tmp_path)
+    with pytest.raises(ValueError, match="another text"):
+        fit(other, tmp_path / "c", resume=True)
+    assert listing(tmp_path) == before
+    fit(source, tmp_path / "c", resume=True)
+
+
+def test_stored_ids_stay_as_long_as_a_checkpoint_needs_them(tmp_path: Path, source: Path) -> None:
+    folder, held_out = tmp_path / "c", samples.text_file(tmp_path, 30, "held_out.txt")
+    folder.mkdir()
+    (folder / f"tokens-{'0' * 24}.bin").write_bytes(b"old")
+    (folder / "tokens-mine.bin").write_bytes(b"mine")
+    fit(source, folder, validation_data=held_out)
+    training = json.loads((checkpoint.newest(folder) / "training.json").read_text(encoding="utf-8"))
+    expected = {f"tokens-{training[name]}.bin" for name in ("corpus", "validation")} | {"tokens-mine.bin"}
+    assert {path.name for path in folder.glob("tokens-*")} == expected
+    assert len(expected) == 3
+
+
 def test_a_damaged_checkpoint_gets_a_sentence(tmp_path: Path, source: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         fit(source, tmp_path / "c", 5)

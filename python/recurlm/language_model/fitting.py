@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from ..layers.recurrent import Recurrent
 from ..model import Model
 from ..model_io import ModelState
 from ..text.batching import Streams, evaluation_streams
-from ..text.corpus import PathLike
+from ..text.corpus import PathLike, forget_corpora
 from ..text.tokenizer import field as typed
 from ..typing import Float, Ids
 from . import storage
@@ -93,8 +94,37 @@ class Checkpoints:
                 f"{folder} holds checkpoints of an earlier run: resume it (command: --resume) to go on with it, "
                 "or delete the folder to start anew"
             )
-        Path(folder).mkdir(parents=True, exist_ok=True)  # now, not after hours, if it cannot be made
         return cls(Path(folder), every)
+
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """The folder while a run uses it: made now, not after hours, if it cannot be made.
+
+        What no checkpoint needs goes at the end: ids of texts, and folders that were made for nothing.
+        """
+        if self.folder is None:
+            yield
+            return
+        missing = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            yield
+        finally:
+            with suppress(OSError):  # gone, or not to be written to
+                forget_corpora(self.folder, self._keys(self.folder))
+            for path in missing:
+                with suppress(OSError):  # it is not empty
+                    path.rmdir()
+
+    @staticmethod
+    def _keys(folder: Path) -> set[str]:
+        """The keys of the corpora that the checkpoints go on with."""
+        keys: set[str] = set()
+        for step in checkpoint.list_steps(folder):
+            with suppress(OSError, ValueError, KeyError, TypeError):  # damaged: its text would be encoded again
+                training = read_json(checkpoint.path_of(folder, step) / "training.json")
+                keys |= {training["corpus"], training["validation"]}
+        return keys
 
 
 class Run(Callback):

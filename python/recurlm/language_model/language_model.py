@@ -179,11 +179,13 @@ class LanguageModel:
             clipnorm, early_stopping, max_minutes, max_tokens,
         )  # fmt: skip
         checkpoints = Checkpoints.at(checkpoint_dir, checkpoint_every, resume)
-        sources = read_sources(self.tokenizer, data, validation_data, validation_split, checkpoints.folder)
-        self.separate_texts = sources.separate
-        self._encode(sample_prompt, "sample_prompt")  # before hours have been spent
-        compile_model(self.model, options.make_optimizer())
-        with closing(Progress(verbose, sample_every, lambda: self._sample(sample_prompt))) as progress:
+        updates = options.make_optimizer()
+        progress = Progress(verbose, sample_every, lambda: self._sample(sample_prompt))
+        with checkpoints.prepared(), closing(progress):
+            sources = read_sources(self.tokenizer, data, validation_data, validation_split, checkpoints.folder)
+            self.separate_texts = sources.separate
+            self._encode(sample_prompt, "sample_prompt")  # before hours have been spent
+            compile_model(self.model, updates)
             return Run(self, options, sources, checkpoints, progress).fit(callbacks, resume)
 
     def _sample(self, prompt: str) -> str:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import codecs
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ PathLike = str | os.PathLike[str]
 Data = PathLike | Sequence[str] | Sequence[Path]
 
 CHUNK_BYTES = 1 << 20
+
+_STORED = re.compile(r"tokens-([0-9a-f]{24})\.bin")
 
 
 def read_text(path: PathLike) -> Iterator[str]:
@@ -169,6 +172,13 @@ def build_corpus(texts: Texts, tokenizer: Tokenizer, folder: Path | None = None)
     if not kept:
         weakref.finalize(corpus, shutil.rmtree, where, ignore_errors=True)
     return corpus
+
+
+def forget_corpora(folder: Path, kept: Collection[str]) -> None:
+    """Delete the ids that ``build_corpus`` wrote into ``folder``, but for those with one of the keys ``kept``."""
+    for path in folder.iterdir():
+        if (match := _STORED.fullmatch(path.name)) and match[1] not in kept:
+            path.unlink(missing_ok=True)
 
 
 def _holds_ids(path: Path, dtype: np.dtype[Any], limit: int) -> bool:
