@@ -155,6 +155,20 @@ def test_score(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: py
     assert "\n\t't'\t-" in run(capsys, "score", folder, "--details")
 
 
+def test_bytes_that_are_no_text(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, model = tmp_path / "any.bin", tmp_path / "m"
+    source.write_bytes(bytes(range(256)) * 8)
+    arguments = ["train", source, "--out", model, "--tokenizer", "byte", *TINY]
+    run(capsys, *arguments)
+    run(capsys, *arguments, "--resume")
+    assert json.loads(run(capsys, "eval", model, source, "--json"))["tokens"] == 2048
+    assert "\n" in run(capsys, "generate", model, "--max-tokens", 5)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe\n\xc3\xa9")))
+    assert len(run(capsys, "score", model).splitlines()) == 2
+
+
 def test_score_names_the_line(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

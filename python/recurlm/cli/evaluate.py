@@ -14,7 +14,11 @@ def add_parser(verbs: Verbs) -> None:
     parser = new_parser(verbs, "eval", "measure how well a model predicts text files", run)
     parser.add_argument("model", type=Path, metavar="DIR", help="a saved model")
     parser.add_argument(
-        "text", nargs="+", type=Path, metavar="TEXT", help="UTF-8 files, read one after the other as one text"
+        "text",
+        nargs="+",
+        type=Path,
+        metavar="TEXT",
+        help="UTF-8 files (for bytes: any), read one after the other as one text",
     )
     add_options(
         parser, LanguageModel.evaluate, {"streams": "read the text in so many parts side by side: faster, less exact"}

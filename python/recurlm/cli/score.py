@@ -31,7 +31,7 @@ def add_parser(verbs: Verbs) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     lm = LanguageModel.load(arguments.model)
-    lines = _lines()
+    lines = _lines(lm.tokenizer.errors)
     first = 1
     while block := list(islice(lines, _LINES)):
         for text in _score(lm, block, first, arguments.eos):
@@ -59,13 +59,13 @@ def _score(lm: LanguageModel, block: list[str], first: int, eos: bool) -> list[T
         raise
 
 
-def _lines() -> Iterator[str]:
+def _lines(errors: str) -> Iterator[str]:
     for number, line in enumerate(sys.stdin.buffer, 1):
-        yield _decode(line, number).rstrip("\r\n")
+        yield _decode(line, number, errors).rstrip("\r\n")
 
 
-def _decode(line: bytes, number: int) -> str:
+def _decode(line: bytes, number: int, errors: str) -> str:
     try:
-        return line.decode()
+        return line.decode("utf-8", errors)
     except UnicodeDecodeError as error:
         raise ValueError(f"line {number} of the input is not UTF-8: {error.reason} at byte {error.start}") from None

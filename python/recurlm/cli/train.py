@@ -19,7 +19,11 @@ from .arguments import Verbs, add_options, chosen, new_parser, print_json
 def add_parser(verbs: Verbs) -> None:
     parser = new_parser(verbs, "train", "train a language model on text files", run)
     parser.add_argument(
-        "text", nargs="+", type=Path, metavar="TEXT", help="UTF-8 files, read one after the other as one text"
+        "text",
+        nargs="+",
+        type=Path,
+        metavar="TEXT",
+        help="UTF-8 files (for bytes: any), read one after the other as one text",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where to save the model")
     add_options(

@@ -147,7 +147,8 @@ class LanguageModel:
         Progress goes to stderr.
 
         Args:
-            data: a file (``str`` or ``Path``), a list of ``Path`` read as one text, or a list of texts.
+            data: a file (``str`` or ``Path``), a list of ``Path`` read as one text, or a list of texts. Files are
+                UTF-8; for the byte tokenizer any will do.
             validation_data: the same, held out; None holds out the last ``validation_split`` of ``data`` (0: nothing).
             epochs: passes over the text; None: 10, or as many as ``max_minutes`` or ``max_tokens`` allow.
             batch_size: streams read side by side.

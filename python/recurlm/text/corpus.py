@@ -34,8 +34,10 @@ CHUNK_BYTES = 1 << 20
 _STORED = re.compile(r"tokens-([0-9a-f]{24})\.bin")
 
 
-def read_text(path: PathLike) -> Iterator[str]:
+def read_text(path: PathLike, errors: str = "strict") -> Iterator[str]:
     """The text of a UTF-8 file in chunks; a byte order mark at its head is dropped, line ends are kept as they are.
+
+    With ``errors="surrogateescape"`` any file will do, and its text encoded in the same way gives all of its bytes.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -46,7 +48,7 @@ def read_text(path: PathLike) -> Iterator[str]:
         raise ValueError(f"{path} is a folder, expected a text file")
     if not path.exists():
         raise FileNotFoundError(f"there is no file {path}")
-    decoder = codecs.getincrementaldecoder("utf-8")()
+    decoder = codecs.getincrementaldecoder("utf-8")(errors)
     offset, empty = 0, True
     with path.open("rb") as file:
         while True:
@@ -57,7 +59,7 @@ def read_text(path: PathLike) -> Iterator[str]:
             except UnicodeDecodeError as error:
                 where = offset - held + error.start
                 raise ValueError(f"{path} is not UTF-8 text: {error.reason} at byte {where}") from None
-            if empty:
+            if empty and errors == "strict":
                 chunk = chunk.removeprefix("\ufeff")
             if chunk:
                 empty = False
@@ -101,18 +103,18 @@ class Texts:
         """Whether each text stands for itself; if not, there is one text."""
         return bool(self.strings)
 
-    def chunks(self) -> Iterator[str]:
+    def chunks(self, errors: str = "strict") -> Iterator[str]:
         yield from self.strings
         for path in self.files:
-            yield from read_text(path)
+            yield from read_text(path, errors)
 
-    def each(self) -> Iterator[Iterable[str]]:
-        """The chunks of each text."""
+    def each(self, errors: str) -> Iterator[Iterable[str]]:
+        """The chunks of each text; ``errors`` as in ``read_text``."""
         if self.separate:
             for text in self.strings:
                 yield [text]
         else:
-            yield self.chunks()
+            yield self.chunks(errors)
 
 
 def _file_of(name: str) -> Path:
@@ -203,10 +205,11 @@ def _measure(texts: Texts, tokenizer: Tokenizer) -> tuple[str, int, int]:
     """A key for the texts and the tokenizer, and the texts' length in characters and in bytes."""
     digest = hashlib.sha256(tokenizer.to_json().encode())
     characters = size = 0
-    for text in texts.each():
-        digest.update(b"\xff" if texts.separate else b"\xfe")  # not in UTF-8: no two corpora share what is hashed
+    errors = "strict" if texts.separate else tokenizer.errors
+    for text in texts.each(errors):
+        digest.update(b"\xff" if texts.separate else b"\xfe")  # not in UTF-8: no two lists share what is hashed
         for chunk in text:
-            data = chunk.encode()
+            data = chunk.encode("utf-8", errors)
             digest.update(data)
             characters, size = characters + len(chunk), size + len(data)
     if not size:
@@ -216,7 +219,7 @@ def _measure(texts: Texts, tokenizer: Tokenizer) -> tuple[str, int, int]:
 
 def _encode(texts: Texts, tokenizer: Tokenizer) -> Iterator[Ids]:
     end = np.array(list(dict.fromkeys([tokenizer.end_id, tokenizer.bos_id])), np.int32)
-    for text in texts.each():
+    for text in texts.each(tokenizer.errors):
         yield from tokenizer.encode_chunks(text)
         if texts.separate:
             yield end

@@ -36,12 +36,14 @@ class Tokenizer(ABC):
         kind: the name under which it is saved and asked for: ``"char"``, ``"byte"`` or ``"word"``.
         bos_id: the id that opens every text.
         unknown_id: the id of what is not in the vocabulary, or None where there is none.
+        errors: what becomes of bytes in a file that are not UTF-8, as ``bytes.decode`` and ``str.encode`` take it.
         end_id: the id that ends a text: ``<eos>`` for words, else the ``<bos>`` of the text that follows.
     """
 
     kind: ClassVar[str]
     bos_id: int
     unknown_id: int | None = None
+    errors: ClassVar[str] = "strict"
 
     @property
     def end_id(self) -> int:

@@ -103,7 +103,7 @@ def _code_points(text: str) -> npt.NDArray[np.uint32]:
 
 
 class ByteTokenizer(Tokenizer):
-    """The 256 bytes of UTF-8 and ``<bos>`` (256): any text, no training.
+    """All 256 bytes and ``<bos>`` (256): any text, in UTF-8, and any file, no training.
 
     >>> ByteTokenizer().encode("é").tolist()
     [195, 169]
@@ -111,6 +111,7 @@ class ByteTokenizer(Tokenizer):
 
     kind = "byte"
     bos_id = 256
+    errors = "surrogateescape"
     _tokens: ClassVar[Sequence[str]] = (*(chr(b) if 32 <= b < 127 else f"<0x{b:02X}>" for b in range(256)), BOS)
 
     @property
@@ -126,7 +127,7 @@ class ByteTokenizer(Tokenizer):
 
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
         for chunk in chunks:
-            yield np.frombuffer(chunk.encode("utf-8"), np.uint8).astype(np.int32)
+            yield np.frombuffer(chunk.encode("utf-8", self.errors), np.uint8).astype(np.int32)
 
     def decoder(self, prefix: str = "") -> TextDecoder:
         return _ByteDecoder(self)

@@ -35,6 +35,17 @@ def test_bad_utf8_is_named_with_file_and_offset(
         list(read_text(write(tmp_path / "bad.txt", data)))
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 1000])
+def test_the_byte_tokenizer_takes_any_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setattr(corpus, "CHUNK_BYTES", size)
+    data = b"\xef\xbb\xbf\xff\xfea\xe2\x82\xed\xa0\x80\0\r\n" + bytes(range(256)) + "é€😀".encode() + b"\xf0\x9f"
+    path = write(tmp_path / "any.bin", data)
+    built = build_corpus(Texts.of(path), ByteTokenizer(), tmp_path / "work")
+    assert bytes(built.ids.astype(np.uint8)) == data
+    assert built.bytes == len(data)
+    assert ByteTokenizer().decode(built.ids) == data.decode("utf-8", "replace")
+
+
 def test_missing_empty_and_folder_raise(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"there is no file .*nothing.txt"):
         list(read_text(tmp_path / "nothing.txt"))
