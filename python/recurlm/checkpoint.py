@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from .files import replace_folder
+from .files import remove_folder, remove_leftovers, replace_folder
 
 _NAME = re.compile(r"step-(\d+)")
 _KEPT = 2
@@ -48,11 +46,7 @@ def save(folder: Path, step: int, best: int | None, write: Callable[[Path], None
     path = path_of(folder, step)
     with replace_folder(path) as temporary:
         write(temporary)
-    steps = list_steps(folder)
-    for leftover in folder.glob(".step-*.tmp"):  # a crash left it half written or half deleted
-        shutil.rmtree(leftover)
-    for old in set(steps[:-_KEPT]) - {best}:
-        doomed = folder / f".step-{old}.tmp"
-        os.rename(path_of(folder, old), doomed)
-        shutil.rmtree(doomed)
+    remove_leftovers(folder)
+    for old in set(list_steps(folder)[:-_KEPT]) - {best}:
+        remove_folder(path_of(folder, old))
     return path

@@ -3,8 +3,9 @@
 import fcntl
 import json
 import os
+import re
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,14 +23,10 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, expected the name of a file")
-    temporary = _beside(path)
-    try:
+    with _temporary(path) as temporary:
         yield temporary
         _flush(temporary)
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
     flush_folder(path.parent)
 
 
@@ -90,18 +87,20 @@ def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with _locked(path.parent, fcntl.LOCK_SH):
         _refuse_file(path)
-    temporary = _beside(path)
-    temporary.mkdir()
-    try:
+    with _temporary(path) as temporary:
+        temporary.mkdir()
         yield temporary
         for file in (entry for entry in temporary.rglob("*") if entry.is_file()):
             _flush(file)
         flush_folder(temporary)
         with _locked(path.parent, fcntl.LOCK_EX):
             _swap_in(temporary, path)
-    except BaseException:
-        _remove(temporary)
-        raise
+
+
+def remove_folder(path: Path) -> None:
+    """Delete a folder, which has its name as long as it is whole."""
+    with _temporary(path) as doomed:
+        os.rename(path, doomed)
 
 
 def _refuse_file(path: Path) -> None:
@@ -133,6 +132,7 @@ def reading_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         NotADirectoryError: it is a file.
     """
     path = Path(os.path.realpath(path))
+    remove_leftovers(path.parent, re.escape(path.name))
     with _locked(path.parent, fcntl.LOCK_SH):
         # Under the lock nobody is between two renames: what is still aside was left by a crash.
         if not path.exists() and _aside(path).is_dir():
@@ -146,20 +146,56 @@ def reading_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    """A name for what will take the place of ``path``, in a new folder beside it: only there is renaming atomic.
+
+    What stands there when the block ends is removed. The folder is locked until then, which tells it from those that
+    were left by processes that died; these are removed first.
+    """
+    remove_leftovers(path.parent, re.escape(path.name))
+    folder = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+    with ExitStack() as stack:
+        with _locked(path.parent, fcntl.LOCK_SH):  # nobody can take it for a left one before it is locked
+            folder.mkdir()
+            stack.enter_context(_locked(folder, fcntl.LOCK_SH))
+        try:
+            yield folder / path.name
+        finally:
+            _remove(folder)
+
+
+def remove_leftovers(folder: Path, names: str = ".+") -> None:
+    """Remove from ``folder`` what processes that died amid writing left; ``names`` is a pattern of what they wrote."""
+    pattern = re.compile(rf"\.(?:{names})\.[0-9a-f]{{12}}\.tmp")
+    with suppress(OSError):  # in use, on a file system without locks, or not ours: another will remove them
+        found = [entry for entry in folder.iterdir() if pattern.fullmatch(entry.name)]
+        if not found:
+            return
+        with _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            for entry in found:
+                with suppress(OSError), _lock(entry, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                    _remove(entry)
+
+
+@contextmanager
 def _locked(folder: Path, mode: int) -> Iterator[None]:
     """Hold ``folder`` against other processes and threads: shared by readers, alone while names within it change.
 
     The lock is on the folder itself, so that no file of its own is left behind. Some network file systems cannot lock a
     folder, and some users may not open it: there replacing a model while it is read can still make the reader fail.
     """
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        yield
-        return
-    try:
+    with ExitStack() as stack:
         with suppress(OSError):
-            fcntl.flock(descriptor, mode)
+            stack.enter_context(_lock(folder, mode))
+        yield
+
+
+@contextmanager
+def _lock(folder: Path, mode: int) -> Iterator[None]:
+    """As ``_locked``, with an OSError where that is not possible."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, mode)
         yield
     finally:
         os.close(descriptor)
@@ -181,11 +217,6 @@ def _flush(path: Path) -> None:
 def _aside(path: Path) -> Path:
     """Where the old folder waits while the new one is moved in."""
     return path.with_name(f".{path.name}.old")
-
-
-def _beside(path: Path) -> Path:
-    """A name of its own in the same folder: only there is renaming atomic."""
-    return path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
 
 
 def _remove(folder: Path) -> None:

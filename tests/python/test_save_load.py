@@ -6,14 +6,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from recurlm import Input, LanguageModel, Model, files, optimizers
+from recurlm import Input, LanguageModel, Model, checkpoint, files, optimizers
 from recurlm.layers import GRU, LSTM, Dense, Dropout, Embedding, Masking, SimpleRNN
 from recurlm.model_io import ModelState
 from recurlm.optimizers import schedules
@@ -179,7 +180,7 @@ def test_a_crash_at_any_rename_leaves_a_whole_model(
     old = Model.load(folder).get_weights()[0]
     x = Input((3,))
     new = Model(x, Dense(2, name="dense")(x))
-    real, calls = os.rename, 0
+    real, remove, calls = os.rename, files._remove, 0
 
     def crashing(a: Any, b: Any) -> None:
         nonlocal calls
@@ -189,7 +190,7 @@ def test_a_crash_at_any_rename_leaves_a_whole_model(
         real(a, b)
 
     monkeypatch.setattr(files.os, "rename", crashing)
-    monkeypatch.setattr(files, "_remove", lambda folder: None)
+    monkeypatch.setattr(files, "_remove", lambda path: None if path.parent == tmp_path else remove(path))
     if rename < 2:
         with pytest.raises(Crash):
             new.save(folder)
@@ -199,7 +200,7 @@ def test_a_crash_at_any_rename_leaves_a_whole_model(
     loaded = Model.load(folder).get_weights()[0]
     np.testing.assert_array_equal(loaded, old if rename < 2 else new.get_weights()[0])
     saved(folder)
-    assert [p.name for p in tmp_path.iterdir() if not p.name.endswith(".tmp")] == ["model"]
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
 def write_half(path: Path) -> None:
@@ -223,6 +224,48 @@ def test_atomic_files_are_whole_or_not_there(tmp_path: Path) -> None:
     with pytest.raises(Crash):
         fill_half(tmp_path / "folder")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@contextmanager
+def writer(code: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that waits for ever amid writing."""
+    code = f"import sys, time\nfrom recurlm import files\nwith files.{code}:\n    print('in', flush=True)\n    time.sleep(600)"
+    with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"in\n"
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("code", ["replace_folder(sys.argv[1])", "atomic_path(sys.argv[1])"])
+def test_what_a_killed_process_left_is_removed_and_what_a_living_one_writes_is_not(tmp_path: Path, code: str) -> None:
+    other = saved(tmp_path / "other")
+
+    def temporary() -> list[str]:
+        return [path.name for path in tmp_path.iterdir() if path.name.endswith(".tmp")]
+
+    with writer(code, tmp_path / "model") as process:
+        assert len(temporary()) == 1
+        saved(tmp_path / "model")
+        Model.load(tmp_path / "model")
+        assert len(temporary()) == 1
+        process.kill()
+        process.wait(30)
+        saved(other)
+        assert len(temporary()) == 1  # it is of another name
+        Model.load(tmp_path / "model")
+        assert temporary() == []
+
+
+def test_checkpoints_and_stored_ids_that_a_killed_process_left_are_removed(tmp_path: Path) -> None:
+    for name in ("step-3", "tokens-0.bin"):
+        with writer("atomic_path(sys.argv[1])", tmp_path / name):
+            pass
+    assert len(list(tmp_path.iterdir())) == 2
+    checkpoint.save(tmp_path, 7, None, lambda folder: None)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-7"]
 
 
 def test_disk_full_keeps_the_previous_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
