@@ -252,10 +252,16 @@ def write_safetensors(
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:
     """Arrays by name; ValueError where the file is damaged, FileNotFoundError where there is none."""
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
+    return dict(iterate_safetensors(path))
+
+
+def iterate_safetensors(path: str | os.PathLike[str]) -> Iterator[tuple[str, Array]]:
+    """As ``read_safetensors``, an array after the other, so that they need not be in memory together."""
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return load_file(path)
+        with safe_open(path, framework="np") as file:
+            for name in file.keys():  # noqa: SIM118 - it is no mapping
+                yield name, file.get_tensor(name)
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{path} is damaged: it is not a valid safetensors file ({error})") from None

@@ -1,4 +1,5 @@
 import math
+import tracemalloc
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recurlm import LanguageModel
+from recurlm import LanguageModel, files
 from recurlm.callbacks import Callback
+from recurlm.language_model import storage
 from recurlm.language_model.generation import StoppedText
 from recurlm.language_model.schedule import Schedule
 from recurlm.text.tokenizers import ByteTokenizer, WordTokenizer
@@ -301,6 +303,36 @@ def test_a_loaded_model_is_the_saved_one(lm: LanguageModel, tmp_path: Path) -> N
     assert loaded.generate("the ", max_tokens=30, seed=1) == lm.generate("the ", max_tokens=30, seed=1)
     loaded.save(tmp_path / "model")
     assert list(tmp_path.iterdir()) == [tmp_path / "model"]
+
+
+def test_saving_and_loading_hold_no_second_copy_of_the_weights(tmp_path: Path) -> None:
+    lm = LanguageModel(units=400, layers=4, tokenizer=ByteTokenizer())
+    size = 4 * lm.model.count_params()
+    for work, most in (
+        (lambda: lm.save(tmp_path / "model"), 1.0),
+        (lambda: LanguageModel.load(tmp_path / "model"), 1.5),
+    ):
+        tracemalloc.start()
+        work()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < most * size
+
+
+def test_a_save_that_wrote_something_else_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = LanguageModel(units=8, tokenizer=ByteTokenizer())
+    lm.save(tmp_path / "model")
+    before = samples.weight_bytes(LanguageModel.load(tmp_path / "model"))
+    write = files.write_safetensors
+
+    def change(path: Path, arrays: Mapping[str, Any]) -> None:
+        write(path, arrays | {"lstm_0.bias": np.nextafter(arrays["lstm_0.bias"], np.float32(2))})
+
+    monkeypatch.setattr(storage, "write_safetensors", change)
+    with pytest.raises(OSError, match="does not hold what was written to it"):
+        lm.save(tmp_path / "model")
+    assert list(tmp_path.iterdir()) == [tmp_path / "model"]
+    assert samples.weight_bytes(LanguageModel.load(tmp_path / "model")) == before
 
 
 # Schedules -----------------------------------------------------------------------------------------------------------

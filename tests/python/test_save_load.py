@@ -229,7 +229,8 @@ def test_atomic_files_are_whole_or_not_there(tmp_path: Path) -> None:
 @contextmanager
 def writer(code: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Another process that waits for ever amid writing."""
-    code = f"import sys, time\nfrom recurlm import files\nwith files.{code}:\n    print('in', flush=True)\n    time.sleep(600)"
+    block = "print('in', flush=True)\n    time.sleep(600)"
+    code = f"import sys, time\nfrom recurlm import files\nwith files.{code}:\n    {block}"
     with subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"in\n"

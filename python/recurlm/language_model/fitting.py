@@ -291,14 +291,14 @@ class Run(Callback):
                 )
             self._options.check_same(training["options"])
             self._check_config(path)
-            weights = {f"weights/{name}": array for name, array in storage.read_weights(self._network, path).items()}
+            weights = {f"weights/{name}": array for name, array in storage.iterate_weights(self._network, path)}
             arrays = weights | read_safetensors(path / "training.safetensors")
             self._network.set_state(ModelState(arrays, training["state"]))
             self._position = self._read_position(path, training["position"])
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path / 'training.json'} is damaged: {error!r}") from None
         if self._position.best_step is not None:
-            best = storage.read_weights(self._network, checkpoint.path_of(folder, self._position.best_step))
+            best = dict(storage.iterate_weights(self._network, checkpoint.path_of(folder, self._position.best_step)))
             self._best_weights = [best[name] for name in self._network.named_weights()]
 
     def _read_position(self, path: Path, fields: Any) -> Position:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,8 @@ import numpy as np
 from .. import files
 from ..files import (
     atomic_write,
+    iterate_safetensors,
     read_json,
-    read_safetensors,
     reading_folder,
     replace_folder,
     write_json,
@@ -19,6 +20,7 @@ from ..files import (
 )
 from ..model import Model
 from ..text import tokenizers
+from ..text.tokenizer import Tokenizer
 from ..typing import Float, Ids
 from .architecture import Architecture
 
@@ -61,10 +63,22 @@ def check_target(folder: Path) -> Path:
 
 def save(lm: LanguageModel, folder: Path) -> None:
     """Replace the model in ``folder``, once the new one was read back."""
-    with replace_folder(check_target(folder)) as temporary:
-        with lm.model.usage.reading():
-            write(lm, temporary)
-        load(type(lm), temporary, check=True)
+    with replace_folder(check_target(folder)) as temporary, lm.model.usage.reading():
+        write(lm, temporary)
+        _compare(lm, temporary)
+
+
+def _compare(lm: LanguageModel, folder: Path) -> None:
+    """OSError unless the files in ``folder`` hold ``lm``, every bit of it: no second model is needed to tell."""
+    architecture, tokenizer, separate_texts = _read_parts(folder)
+    same = architecture == lm.architecture and separate_texts == lm.separate_texts
+    same = same and tokenizer.to_json() == lm.tokenizer.to_json()
+    named = lm.model.named_weights()
+    for name, array in iterate_weights(lm.model, folder):
+        same = same and np.array_equal(array.view(np.uint32), named[name].value.view(np.uint32))
+    if not same:
+        raise OSError(f"{folder} does not hold what was written to it")
+    _check(lm, folder)
 
 
 def load(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
@@ -74,6 +88,17 @@ def load(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
 
 
 def _read(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
+    lm = cls.assemble(*_read_parts(folder))
+    named = lm.model.named_weights()
+    for name, array in iterate_weights(lm.model, folder):
+        named[name].assign(array)
+    if check:
+        _check(lm, folder)
+    return lm
+
+
+def _read_parts(folder: Path) -> tuple[Architecture, Tokenizer, bool]:
+    """All that a model is but for its weights, as ``LanguageModel.assemble`` takes it."""
     fields = read_config(folder)
     path = _part(folder, "tokenizer.json")
     try:
@@ -84,14 +109,9 @@ def _read(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
         raise ValueError(f"{path} is of another kind than config.json says")
     separate_texts = fields.pop("separate_texts")
     try:
-        architecture = Architecture.from_config(fields)
+        return Architecture.from_config(fields), tokenizer, separate_texts
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'config.json'} is damaged: {error}") from None
-    lm = cls.assemble(architecture, tokenizer, separate_texts)
-    lm.model.set_weights(list(read_weights(lm.model, folder).values()))
-    if check:
-        _check(lm, folder)
-    return lm
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -117,20 +137,22 @@ def _part(folder: Path, name: str) -> Path:
     return path
 
 
-def read_weights(model: Model, folder: Path) -> dict[str, Float]:
-    """The weights in ``folder``, in the order of the model's own, whose names and shapes they must have."""
+def iterate_weights(model: Model, folder: Path) -> Iterator[tuple[str, Float]]:
+    """The weights in ``folder`` by name, one after the other; names and shapes must be those of ``model``."""
     path = _part(folder, "model.safetensors")
-    arrays, expected = read_safetensors(path), model.named_weights()
-    if arrays.keys() != expected.keys():
-        name = sorted(arrays.keys() ^ expected.keys())[0]
-        raise ValueError(f"{path} does not fit config.json: {name} is {'missing' if name in expected else 'unknown'}")
-    for name, parameter in expected.items():
-        if arrays[name].shape != parameter.shape or arrays[name].dtype != np.float32:
+    expected = model.named_weights()
+    for name, array in iterate_safetensors(path):
+        parameter = expected.pop(name, None)
+        if parameter is None:
+            raise ValueError(f"{path} does not fit config.json: {name} is unknown")
+        if array.shape != parameter.shape or array.dtype != np.float32:
             raise ValueError(
                 f"{path}: {name} must be float32 of shape {tuple(parameter.shape)}, "
-                f"got {arrays[name].dtype} of shape {arrays[name].shape}"
+                f"got {array.dtype} of shape {array.shape}"
             )
-    return {name: arrays[name] for name in expected}
+        yield name, array
+    if expected:
+        raise ValueError(f"{path} does not fit config.json: {min(expected)} is missing")
 
 
 def _probe(lm: LanguageModel) -> Ids:
