@@ -10,6 +10,7 @@ from .. import checkpoint
 from ..language_model import LanguageModel
 from ..language_model.architecture import CELLS
 from ..language_model.options import OPTIMIZERS
+from ..language_model.progress import show_perplexity
 from ..language_model.schedule import SCHEDULES
 from ..language_model.storage import check_target
 from ..text.tokenizers import KINDS, WordTokenizer
@@ -145,8 +146,9 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.json:
         print_json(result)
         return
-    for name in ("loss", "perplexity"):
-        if f"val_{name}" in history:
-            print(f"validation {name} {min(history[f'val_{name}']):.4f}")
+    if losses := history.get("val_loss"):
+        best, count = min(losses), len(losses)
+        of = f" (the best of {count} epochs)" if count > 1 else ""
+        print(f"validation loss {best:.4f}, perplexity {show_perplexity(best)}{of}")
     print(f"model saved in {out}")
-    print(f"its checkpoints are in {folder}: --resume goes on from them with higher limits, else delete them")
+    print(f"checkpoints, to go on with --resume or to delete, are in {folder}")

@@ -203,7 +203,7 @@ class Run(Callback):
         position.steps += 1
         position.seconds = time.perf_counter() - self._started
         done = self._done()
-        self._progress.step(position.epoch, self._step_tokens, (logs or {})["loss"], done)
+        self._progress.step(self._step_tokens, (logs or {})["loss"], done)
         if done >= 1:
             self._network.stop_training = True
         if done >= 1 or position.window == self._streams.steps:
@@ -212,6 +212,9 @@ class Run(Callback):
             self._save()
         if self._interruption.pending:
             raise KeyboardInterrupt
+
+    def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
+        self._progress.validate()
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         position, logs = self._position, per_token(logs or {})

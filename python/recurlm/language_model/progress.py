@@ -1,4 +1,7 @@
-"""What a user sees while a model trains: a bar, a line for each epoch, samples. All of it goes to stderr."""
+"""What a user sees while a model trains: a bar, a line for each epoch, samples. All of it goes to stderr.
+
+Lines fit in 80 columns, and the bar has some of them to itself.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,12 @@ _PACE = 0.2  # seconds between refreshes of the bar
 def perplexity(loss: float) -> float:
     """``exp(loss)``, infinite where that overflows."""
     return math.inf if loss >= 700 else math.exp(loss)
+
+
+def show_perplexity(loss: float) -> str:
+    """The perplexity in at most eight characters."""
+    value = perplexity(loss)
+    return f"{value:,.2f}" if value < 1e3 else f"{value:,.0f}" if value < 1e6 else f"{value:.3g}"
 
 
 class Progress:
@@ -48,7 +57,7 @@ class Progress:
     def tokens_per_second(self) -> float:
         return self._tokens / self._training_seconds if self._training_seconds else 0.0
 
-    def step(self, epoch: int, tokens: int, loss: float, done: float) -> None:
+    def step(self, tokens: int, loss: float, done: float) -> None:
         """A step of ``tokens`` has brought the run to the fraction ``done``."""
         now = time.perf_counter()
         self._tokens += tokens
@@ -58,20 +67,23 @@ class Progress:
             self._shown = now
             left = (now - self._start) * (1 - done) / max(done - self._start_done, 1e-9)
             self._bar.n = done
-            self._bar.set_description_str(
-                f"epoch {epoch + 1}, loss {loss:.4f}, perplexity {perplexity(loss):,.2f}, "
-                f"{self.tokens_per_second:,.0f} tokens/s, {_clock(left)} left"
-            )
+            figures = f"loss {loss:.4f}, perplexity {show_perplexity(loss)}, {self.tokens_per_second:,.0f} tokens/s"
+            self._bar.set_description_str(f"{figures}, {_clock(left)} left")
         if self._bar is not None and self._sample_every is not None and now - self._sampled >= self._sample_every:
             self.say(self._sample())
             self._mark = self._sampled = time.perf_counter()
+
+    def validate(self) -> None:
+        """The steps of an epoch are done, its validation begins."""
+        if self._bar is not None:
+            self._bar.set_description_str("validating")
 
     def epoch(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """An epoch has ended, and been validated if ``logs`` has a val_loss."""
         line = f"epoch {epoch + 1}: loss {logs['loss']:.4f}"
         if "val_loss" in logs:
-            line += f", validation loss {logs['val_loss']:.4f}, perplexity {perplexity(logs['val_loss']):,.2f}"
-        self.say(f"{line}, {self.tokens_per_second:,.0f} tokens/s, {_clock(time.perf_counter() - self._start)}")
+            line += f", validation {logs['val_loss']:.4f}, perplexity {show_perplexity(logs['val_loss'])}"
+        self.say(f"{line}, {self.tokens_per_second:,.0f} tokens/s")
         self._mark = time.perf_counter()
 
     def say(self, text: str) -> None:
@@ -94,6 +106,7 @@ def _open_bar() -> Any:
         total=1.0,
         file=sys.stderr,
         miniters=math.inf,
+        leave=False,  # the line of the last epoch says more
         dynamic_ncols=True,
         bar_format="{percentage:3.0f}%|{bar}| {desc}",
         disable=not sys.stderr.isatty(),  # in a file each refresh is a line; what is said is enough there
