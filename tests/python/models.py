@@ -1,11 +1,13 @@
 """What the tests of models share: gradients by the model itself and by differences, and tiny data."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recurlm import Model
+from recurlm import Input, Model
 from recurlm.data import make_batch
+from recurlm.layers import Dense
 from recurlm.training import backpropagate
 
 
@@ -51,3 +53,11 @@ def ids(rng: np.random.Generator, limit: int, *shape: int) -> np.ndarray:
 
 def normal(rng: np.random.Generator, *shape: int) -> np.ndarray:
     return rng.standard_normal(shape).astype(np.float32)
+
+
+def saved(folder: Path) -> Path:
+    """The folder, with a small model in it."""
+    x = Input((3,))
+    model = Model(x, Dense(2, name="dense")(x))
+    model.save(folder)
+    return folder
