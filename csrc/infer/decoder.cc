@@ -41,11 +41,16 @@ Decoder::Decoder(ConstMatrixView embedding, const std::vector<DecoderLayer>& lay
       embedding_rows_(embedding.rows),
       embedding_cols_(embedding.cols),
       classes_(projection.outputs()),
-      projection_(frame_, projection) {
-  projection_.take_forward(frame_);
-  for (const DecoderLayer& layer : layers) layers_.push_back({layer.spec, take_packed_cell(frame_, layer.spec)});
+      projection_(frame_, projection),
+      kernel_(frame_.take_panels(projection_.forward().depth, projection_.forward().panels)) {
+  for (const DecoderLayer& layer : layers) {
+    const CellSpec& spec = layer.spec;
+    const Column* columns = take_gate_columns(frame_, spec);
+    layers_.push_back({spec, take_packed_cell(frame_, spec, columns, frame_.take_panels(spec.input_dim, spec.panels()))});
+  }
   parallel(threads_for(static_cast<double>(storage_.nbytes())), [&](Team& team) {
-    projection_.pack_forward(team, 0.0f);
+    pack(team, projection_.forward(), kernel_);
+    pack_bias(team, projection.bias, projection_.output_columns, kernel_.panels, 0.0f, projection_.bias);
     for (std::size_t l = 0; l < layers.size(); ++l)
       pack_cell(team, layers[l].spec, layers[l].weights, layers_[l].packed);
   });
@@ -126,7 +131,7 @@ void Decoder::project(DecodingState& state) const {
   const index units = projection_.weights.inputs();
   const Operand h = Operand::row_major({state.h_.back().data(), state.streams_, units});
   parallel(threads_for(2.0 * static_cast<double>(state.streams_ * units * classes_)), [&](Team& team) {
-    multiply(team, {h, projection_.kernel, {state.logits_.data(), classes_, projection_.output_columns}, Init::bias,
+    multiply(team, {h, kernel_, {state.logits_.data(), classes_, projection_.output_columns}, Init::bias,
                     projection_.bias});
   });
 }

@@ -82,7 +82,8 @@ class Decoder {
   std::vector<float> embedding_;
   index embedding_rows_, embedding_cols_, classes_;
   std::vector<Layer> layers_;
-  PackedLinear projection_;
+  LinearOperands projection_;
+  Panels kernel_;
 };
 
 }  // namespace recurlm

@@ -6,9 +6,11 @@
 namespace recurlm::kernels::RECURLM_KERNEL_ISA {
 namespace {
 
-// Registers: AVX-512 has 32, so 13 rows x 2 vectors of sums, two of B, one broadcast. The others have 16: 6 x 2 + 3.
-constexpr int gemm_max_rows = lanes == 16 ? 13 : 6;
-constexpr int tile_vectors = 2;
+// Registers: AVX-512 has 32, so 13 rows x 2 vectors of sums, two of B, one broadcast. AVX2 has 16: 3 rows x 4 vectors, three
+// broadcasts, one of B; it reads a panel's lines in the order in which they lie, and 7 operands for 12 products where a tile of
+// 6 x 2 reads 8, skipping every other line (5 points of the peak). SSE has no broadcast from memory: 6 x 2.
+constexpr int gemm_max_rows = lanes == 16 ? 13 : lanes == 8 ? 3 : 6;
+constexpr int tile_vectors = lanes == 8 ? 4 : 2;
 constexpr int tile_columns = tile_vectors * lanes;
 
 // The vectors of one row of a tile, wherever in C their columns lie: a half panel is `half_width / lanes` vectors.
@@ -31,31 +33,49 @@ RECURLM_INLINE TileColumns tile_columns_at(const Column* columns, int first) {
 // A line into the first-level cache, or no further than the second.
 RECURLM_INLINE void prefetch(const float* line) { _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T0); }
 RECURLM_INLINE void prefetch_far(const float* line) { _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T1); }
-constexpr index line = 16;
+
+// Sums += A B over `depth` steps of k. The smaller of a column of A and a row of B is held in registers. For each k half a row
+// of the next panel is asked for, where there is one.
+template <int M, int T, bool has_next>
+RECURLM_INLINE void multiply(const Gemm& g, index depth, const float* a, const float* b, const float* next_b,
+                             vec (&acc)[T][M][tile_vectors]) {
+  for (index k = 0; k < depth; ++k, ++a, b += panel_width) {
+    if constexpr (has_next) prefetch_far(next_b + k * panel_width);
+    if constexpr (M < T * tile_vectors) {
+      vec column[M];
+      for (int m = 0; m < M; ++m) column[m] = set1(a[m * g.a_row]);
+      for (int t = 0; t < T; ++t)
+        for (int v = 0; v < tile_vectors; ++v) {
+          const vec bv = load(b + t * g.b_panel + v * lanes);
+          for (int m = 0; m < M; ++m) acc[t][m][v] = fmadd(column[m], bv, acc[t][m][v]);
+        }
+    } else {
+      vec row[T][tile_vectors];
+      for (int t = 0; t < T; ++t)
+        for (int v = 0; v < tile_vectors; ++v) row[t][v] = load(b + t * g.b_panel + v * lanes);
+      for (int m = 0; m < M; ++m) {
+        const vec am = set1(a[m * g.a_row]);
+        for (int t = 0; t < T; ++t)
+          for (int v = 0; v < tile_vectors; ++v) acc[t][m][v] = fmadd(am, row[t][v], acc[t][m][v]);
+      }
+    }
+  }
+}
 
 // T panels side by side: one row alone keeps the pipeline full by working on several.
 //
-// Two streams are asked for ahead of their use, worth 3 to 8 points of the peak together: a panel of B that the tile does not
-// read (`next_b`), and of A the next 32 columns, which in a packed matrix lie a panel away, where no hardware looks.
-template <int M, int T>
+// Depth is cut where the columns of A lie in panels. Its rows in the next panel are asked for, since no hardware looks there.
+template <int M, int T, bool has_next>
 RECURLM_INLINE void multiply(const Gemm& g, const float* a, const float* b, const float* next_b,
                              vec (&acc)[T][M][tile_vectors]) {
-  for (index k0 = 0; k0 < g.depth; k0 += panel_width, a += g.a_panel) {
-    const index depth = g.depth - k0 < panel_width ? g.depth - k0 : panel_width;
-    const float* ak = a;
-    for (index k = 0; k < depth; ++k, ak += g.a_col, b += panel_width, next_b += panel_width) {
-      prefetch_far(next_b);
-      prefetch_far(next_b + line);
-      prefetch(a + g.a_panel + k * line);
-      vec bv[T][tile_vectors];
-      for (int t = 0; t < T; ++t)
-        for (int v = 0; v < tile_vectors; ++v) bv[t][v] = load(b + t * g.b_panel + v * lanes);
-      for (int m = 0; m < M; ++m) {
-        const vec am = set1(ak[m * g.a_row]);
-        for (int t = 0; t < T; ++t)
-          for (int v = 0; v < tile_vectors; ++v) acc[t][m][v] = fmadd(am, bv[t][v], acc[t][m][v]);
-      }
+  if (g.a_panel == panel_width) return multiply<M, T, has_next>(g, g.depth, a, b, next_b, acc);
+  for (index k = 0; k < g.depth; k += panel_width, a += g.a_panel) {
+    for (int m = 0; m < M; ++m) {
+      prefetch(a + g.a_panel + m * g.a_row);
+      prefetch(a + g.a_panel + m * g.a_row + half_width);
     }
+    const index depth = g.depth - k < panel_width ? g.depth - k : panel_width, at = k * panel_width;
+    multiply<M, T, has_next>(g, depth, a, b + at, has_next ? next_b + at : nullptr, acc);
   }
 }
 
@@ -65,18 +85,24 @@ __attribute__((noinline)) void gemm_tile(const Gemm& g, const float* a, index ro
   TileColumns to[T];
   for (int t = 0; t < T; ++t) to[t] = tile_columns_at(g.columns + 2 * (panel + t), first_column);
   float* c = g.c + row * g.c_row;
+  const float* bias = g.bias + panel * panel_width + first_column;
   vec acc[T][M][tile_vectors];
-  for (int t = 0; t < T; ++t)
-    for (int m = 0; m < M; ++m)
-      for (int v = 0; v < tile_vectors; ++v) {
-        if (g.init == Init::accumulate)
-          acc[t][m][v] = load_n(c + m * g.c_row + to[t].offset[v], to[t].width[v]);
-        else if (g.init == Init::bias)
-          acc[t][m][v] = load(g.bias + (panel + t) * panel_width + first_column + v * lanes);
-        else
-          acc[t][m][v] = set1(0.0f);
-      }
-  multiply<M, T>(g, a, g.b + panel * g.b_panel + first_column, next_b, acc);
+  const auto each = [&](auto&& initial) __attribute__((always_inline)) {
+    for (int t = 0; t < T; ++t)
+      for (int m = 0; m < M; ++m)
+        for (int v = 0; v < tile_vectors; ++v) acc[t][m][v] = initial(t, m, v);
+  };
+  if (g.init == Init::accumulate)
+    each([&](int t, int m, int v) { return load_n(c + m * g.c_row + to[t].offset[v], to[t].width[v]); });
+  else if (g.init == Init::bias)
+    each([&](int t, int, int v) { return load(bias + t * panel_width + v * lanes); });
+  else
+    each([](int, int, int) { return set1(0.0f); });
+  const float* b = g.b + panel * g.b_panel + first_column;
+  if (next_b)
+    multiply<M, T, true>(g, a, b, next_b, acc);
+  else
+    multiply<M, T, false>(g, a, b, nullptr, acc);
   for (int t = 0; t < T; ++t)
     for (int m = 0; m < M; ++m)
       for (int v = 0; v < tile_vectors; ++v)
@@ -90,38 +116,20 @@ struct Tiles {
   static constexpr GemmTile by_rows[] = {nullptr, gemm_tile<M, T>...};
 };
 
+// Several panels at once where their sums fit into the registers.
 #if defined(RECURLM_KERNEL_avx512)
 constexpr const GemmTile* one_panel = Tiles<1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13>::by_rows;
+constexpr int wide_panels = 4, wide_max_rows = 2;
+constexpr const GemmTile* wide = Tiles<wide_panels, 1, 2>::by_rows;
+#elif defined(RECURLM_KERNEL_avx2)
+constexpr const GemmTile* one_panel = Tiles<1, 1, 2, 3>::by_rows;
+constexpr int wide_panels = 2, wide_max_rows = 1;
+constexpr const GemmTile* wide = Tiles<wide_panels, 1>::by_rows;
 #else
 constexpr const GemmTile* one_panel = Tiles<1, 1, 2, 3, 4, 5, 6>::by_rows;
-#endif
-// Two rows are the most that leave registers for the sums of several panels at once.
-constexpr int wide_panels = lanes == 16 ? 4 : 2;
-constexpr int wide_max_rows = 2;
+constexpr int wide_panels = 2, wide_max_rows = 2;
 constexpr const GemmTile* wide = Tiles<wide_panels, 1, 2>::by_rows;
-
-// The rows of C cut into even tiles: 20 rows are 10 + 10, not 13 + 7. Where A's rows lie in panels, each of these is cut.
-struct RowTiles {
-  explicit RowTiles(const Gemm& g)
-      : g(g),
-        block(g.a_row_panel ? panel_width : g.rows),
-        tiles_per_block((block + gemm_max_rows - 1) / gemm_max_rows),
-        count(block ? (g.rows + block - 1) / block * tiles_per_block : 0) {}
-
-  index begin(index tile) const {
-    const index first = tile / tiles_per_block * block;
-    const index rows = g.rows - first < block ? g.rows - first : block;
-    return first + rows * (tile % tiles_per_block) / tiles_per_block;
-  }
-  index rows(index tile) const { return (tile + 1 < count ? begin(tile + 1) : g.rows) - begin(tile); }
-  const float* a(index tile) const {
-    const index row = begin(tile);
-    return g.a_row_panel ? g.a + row / panel_width * g.a_row_panel + row % panel_width * g.a_row : g.a + row * g.a_row;
-  }
-
-  const Gemm& g;
-  const index block, tiles_per_block, count;
-};
+#endif
 
 // C is read where its sums go on and written in any case: asking for a tile's lines while the one before it is computed hides
 // their way from memory, a tenth of a product whose depth is some hundreds.
@@ -130,17 +138,21 @@ RECURLM_INLINE void prefetch_tile(const Gemm& g, index row, index rows, index pa
     for (int half = 0; half < 2; ++half) prefetch(g.c + m * g.c_row + g.columns[2 * panel + half].offset);
 }
 
-void gemm_panel(const RowTiles& tiles, index panel) {
-  const Gemm& g = tiles.g;
-  const float *b = g.b + panel * g.b_panel, *next_b = panel + 1 < g.panels ? b + g.b_panel : b;
-  for (index i = 0; i < tiles.count; ++i) {
-    const index row = tiles.begin(i), rows = tiles.rows(i);
-    if (i + 1 < tiles.count)
-      prefetch_tile(g, tiles.begin(i + 1), tiles.rows(i + 1), panel);
-    else if (panel + 1 < g.panels)
-      prefetch_tile(g, 0, tiles.rows(0), panel + 1);
-    for (int column = 0; column < panel_width && rows > 0; column += tile_columns)
-      one_panel[rows](g, tiles.a(i), row, panel, column, i == 0 ? next_b : b);
+// The rows of C are cut into even tiles: 20 rows are 10 + 10, not 13 + 7. The first two tiles each ask for one half of the next
+// panel of B.
+void gemm_panel(const Gemm& g, index panel) {
+  const float* next_panel = panel + 1 < g.panels ? g.b + (panel + 1) * g.b_panel : nullptr;
+  const index tiles = (g.rows + gemm_max_rows - 1) / gemm_max_rows;
+  const auto begin = [&](index tile) { return g.rows * tile / tiles; };
+  for (index i = 0; i < tiles; ++i) {
+    const index row = begin(i), end = begin(i + 1);
+    if (i + 1 < tiles)
+      prefetch_tile(g, end, begin(i + 2) - end, panel);
+    else if (next_panel)
+      prefetch_tile(g, 0, begin(1), panel + 1);
+    const float* next_b = next_panel && i < 2 ? next_panel + i * half_width : nullptr;
+    for (int column = 0; column < panel_width; column += tile_columns)
+      one_panel[end - row](g, g.a + row * g.a_row, row, panel, column, next_b);
   }
 }
 
@@ -148,9 +160,9 @@ void gemm(const Gemm& g) {
   index panel = 0;
   if (g.rows > 0 && g.rows <= wide_max_rows)
     for (; panel + wide_panels <= g.panels; panel += wide_panels)
-      for (int column = 0; column < panel_width; column += tile_columns) wide[g.rows](g, g.a, 0, panel, column, g.b);
-  const RowTiles tiles(g);
-  for (; panel < g.panels; ++panel) gemm_panel(tiles, panel);
+      for (int column = 0; column < panel_width; column += tile_columns)
+        wide[g.rows](g, g.a, 0, panel, column, nullptr);
+  for (; panel < g.panels; ++panel) gemm_panel(g, panel);
 }
 
 }  // namespace

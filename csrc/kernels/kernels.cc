@@ -11,10 +11,10 @@
 #include "kernels/gru.h"
 #include "kernels/lstm.h"
 #include "kernels/optimizers.h"
+#include "kernels/pack.h"
 #include "kernels/peak.h"
 #include "kernels/rnn.h"
 #include "kernels/softmax.h"
-#include "kernels/transpose.h"
 
 #define RECURLM_CONCAT_(a, b) a##b
 #define RECURLM_CONCAT(a, b) RECURLM_CONCAT_(a, b)
@@ -28,6 +28,7 @@ extern const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table);
 const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table) = {
     gemm_max_rows,
     gemm,
+    copy,
     transpose,
     rnn_forward,
     rnn_backward,

@@ -20,13 +20,12 @@ enum class Init { zero, accumulate, bias };
 // C = init + A B over `rows` rows and `panels` panels.
 //
 // Every element is one chain of fused multiply-adds over ascending k, however the work is cut: C holds the running sums.
-// A(m, k) = a[m * a_row + (k % 32) * a_col + (k / 32) * a_panel], which covers row-major matrices (a_col 1, a_panel 32) and
-// packed ones (a_row 32, a_col 1). Of the transpose of a packed matrix (a_row 1, a_col 32) the rows lie in panels, so that m
-// there is m % 32 and m / 32 steps by a_row_panel, else 0.
+// A(m, k) = a[m * a_row + k % 32 + (k / 32) * a_panel], which covers row-major matrices (a_panel 32), packed
+// ones (a_row 32).
 struct Gemm {
   index rows, depth, panels;
   const float* a;
-  index a_row, a_col, a_panel, a_row_panel;
+  index a_row, a_panel;
   const float* b;  // (panels, depth, 32)
   index b_panel;
   float* c;
@@ -86,7 +85,8 @@ struct Table {
   index gemm_rows;  // rows of the largest tile: the unit by which rows are given to threads
   void (*gemm)(const Gemm&);
 
-  void (*transpose)(index rows, index cols, const float* from, index ld, float* to);  // into a panel
+  void (*copy)(index rows, index cols, const float* from, index ld, float* to);  // into half a panel
+  void (*transpose)(index rows, index cols, const float* from, index ld, float* to, index to_ld);
 
   void (*rnn_forward)(const CellTile&);
   void (*rnn_backward)(const CellTile&);

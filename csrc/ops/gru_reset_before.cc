@@ -40,7 +40,7 @@ void gru_reset_before_forward(Team& team, const CellRun& run, const PackedCell& 
 
 GruResetBefore::GruResetBefore(Workspace::Frame& frame, const CellRun& run)
     : unit_columns_(natural_columns(frame, run.spec.units)),
-      reset_h_(frame.take_panels(run.sequence.positions(), panels_of(run.spec.units))),
+      reset_h_(take_transposed(frame, run.spec.units, run.sequence.positions())),
       dreset_h_(frame.take<float>(run.state_size())) {
   const index blocks = run.spec.blocks();
   for (int gate = z; gate < gates; ++gate) {
@@ -54,8 +54,9 @@ GruResetBefore::GruResetBefore(Workspace::Frame& frame, const CellRun& run)
 
 void GruResetBefore::pack(const Team& team, const CellRun& run, ConstMatrixView recurrent_kernel) const {
   for (int gate = z; gate < gates; ++gate)
-    pack_transposed(team, recurrent_kernel, columns_[gate], transposed_[gate]);
-  recurlm::pack(team, {run.saved.reset_h, run.sequence.positions(), run.spec.units}, unit_columns_, reset_h_);
+    recurlm::pack(team, Packable::rows_of(recurrent_kernel, columns_[gate], 2 * run.spec.blocks()), transposed_[gate]);
+  const ConstMatrixView reset_h{run.saved.reset_h, run.sequence.positions(), run.spec.units};
+  transpose(team, reset_h, reset_h_);
 }
 
 void GruResetBefore::backward(Team& team, const CellRun& run, const SequenceGradients& gradients) const {
@@ -88,10 +89,10 @@ void GruResetBefore::backward(Team& team, const CellRun& run, const SequenceGrad
   }
 }
 
-void GruResetBefore::weight_gradients(const Team& team, const CellRun& run, const Panels& prev_h,
+void GruResetBefore::weight_gradients(const Team& team, const CellRun& run, const Transposed& prev_h,
                                       const CellGradients& out) const {
   for (int gate = z; gate < gates; ++gate)
-    multiply(team, {Operand::packed_transposed(gate == n ? reset_h_ : prev_h, run.spec.units),
+    multiply(team, {Operand::transposed(gate == n ? reset_h_ : prev_h),
                     gate_panels(run.saved.gates, gate),
                     {out.recurrent_kernel.data, gates * run.spec.units, columns_[gate]},
                     gradient_init(out.accumulate)});

@@ -18,13 +18,13 @@ class GruResetBefore {
 
   void pack(const Team& team, const CellRun& run, ConstMatrixView recurrent_kernel) const;
   void backward(Team& team, const CellRun& run, const SequenceGradients& gradients) const;
-  void weight_gradients(const Team& team, const CellRun& run, const Panels& prev_h, const CellGradients& out) const;
+  void weight_gradients(const Team& team, const CellRun& run, const Transposed& prev_h, const CellGradients& out) const;
 
  private:
   const Column* columns_[3];      // of z, r, n in a row of 3 H
   const Column* unit_columns_;
   Panels transposed_[3];          // (units padded, H)
-  Panels reset_h_;                // (T * B, H)
+  Transposed reset_h_;            // (H, T * B)
   float* dreset_h_;               // (B, H)
 };
 

@@ -21,27 +21,37 @@ struct LinearGradients {
   bool accumulate;
 };
 
-// The weights packed for both directions, and the column maps that go with them.
-struct PackedLinear {
-  PackedLinear(Workspace::Frame& frame, const LinearWeights& weights);
+// The weights as operands of products, and the column maps that go with them.
+struct LinearOperands {
+  LinearOperands(Workspace::Frame& frame, const LinearWeights& weights);
 
-  // For y = x W + b; columns that do not exist get the bias `padding`.
-  void take_forward(Workspace::Frame& frame);
-  void pack_forward(const Team& team, float padding) const;
-  // For dx = dy W'.
-  void take_backward(Workspace::Frame& frame);
-  void pack_backward(const Team& team) const;
+  Packable forward() const;   // (D, N), for y = x W + b
+  Packable backward() const;  // (N, D), for dx = dy W'
 
   LinearWeights weights;
   const Column *input_columns, *output_columns;
-  Panels kernel{};      // (D padded, N)
-  Panels transposed{};  // (N padded, D)
-  float* bias = nullptr;
+  float* bias;  // packed
 };
 
-// dW (+)= x' dy from packed x (R, D) and dy (R, N).
-void linear_weight_gradient(const Team& team, const PackedLinear& linear, const Panels& x, const Panels& dy,
-                            MatrixView dkernel, Init init);
+// dW (+)= x' dy, or dy' x where W is transposed: x or dy is transposed, the other one packed.
+class LinearWeightGradient {
+ public:
+  LinearWeightGradient() = default;
+  // For up to `rows` rows.
+  LinearWeightGradient(Workspace::Frame& frame, const LinearOperands& linear, index rows);
+
+  // x (R, D) and a packed dy (R, N) are prepared, a barrier, then the product.
+  void prepare_x(const Team& team, ConstMatrixView x) const;
+  void prepare_dy(const Team& team, const Panels& dy) const;
+  void multiply(const Team& team, const Panels& dy, MatrixView dkernel, Init init) const;
+
+ private:
+  bool transposed_ = false;
+  const Column* input_columns_ = nullptr;
+  const Column* output_columns_ = nullptr;
+  Transposed left_;
+  Panels x_packed_;  // where W is transposed
+};
 
 void linear_forward(ConstMatrixView x, const LinearWeights& weights, MatrixView y, Workspace& workspace);
 void linear_backward(ConstMatrixView x, const LinearWeights& weights, ConstMatrixView dy, MatrixView dx,

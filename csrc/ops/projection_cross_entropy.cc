@@ -14,7 +14,7 @@ namespace {
 // Small vocabularies take more rows, since each chunk ends with a few barriers.
 // Chunks are even, so that no short one is left for the end.
 index chunk_rows(index rows, index classes) {
-  const index most = std::max(index{256}, (index{1} << 18) / classes);
+  const index most = std::max(index{512}, (index{1} << 18) / classes);
   return std::max(ceil_div(rows, std::max(ceil_div(rows, most), index{1})), index{1});
 }
 
@@ -22,17 +22,13 @@ index chunk_rows(index rows, index classes) {
 class Projection {
  public:
   Projection(Workspace::Frame& frame, ConstMatrixView x, const LinearWeights& weights, const std::int32_t* targets,
-             const float* row_weights, const TokenScores& scores, MatrixView dx, const LinearGradients& out);
+             const float* row_weights, const TokenScores& scores, MatrixView dx, const LinearGradients& out, int threads);
   void operator()(Team& team) const;
-
-  double operations() const {
-    return 2.0 * static_cast<double>(std::min(x_.rows, logits_.rows) * x_.cols * linear_.weights.outputs());
-  }
 
  private:
   void chunk(Team& team, index first, index rows) const;
   void softmax(const Team& team, index first, const Panels& logits) const;
-  void gradients(const Team& team, index first, const Panels& logits, const Panels& x) const;
+  void gradients(Team& team, index first, const Panels& logits) const;
 
   const ConstMatrixView x_;
   const std::int32_t* targets_;
@@ -40,27 +36,31 @@ class Projection {
   const TokenScores scores_;
   const MatrixView dx_;
   const LinearGradients out_;
-  PackedLinear linear_;
-  Panels logits_, x_packed_{};
+  const LinearOperands linear_;
+  RightOperand kernel_, transposed_;
+  LinearWeightGradient weight_gradient_;
+  Panels logits_;
   const Column* logit_columns_;
 };
 
 Projection::Projection(Workspace::Frame& frame, ConstMatrixView x, const LinearWeights& weights,
                        const std::int32_t* targets, const float* row_weights, const TokenScores& scores,
-                       MatrixView dx, const LinearGradients& out)
-    : x_(x), targets_(targets), row_weights_(row_weights), scores_(scores), dx_(dx), out_(out), linear_(frame, weights) {
+                       MatrixView dx, const LinearGradients& out, int threads)
+    : x_(x), targets_(targets), row_weights_(row_weights), scores_(scores), dx_(dx), out_(out), linear_(frame, weights),
+      kernel_(frame, linear_.forward(), chunk_rows(x.rows, weights.outputs()), threads) {
   const index chunk = chunk_rows(x.rows, weights.outputs());
-  linear_.take_forward(frame);
-  if (dx) linear_.take_backward(frame);
+  if (dx) transposed_ = RightOperand(frame, linear_.backward(), chunk, threads);
   logits_ = frame.take_panels(chunk, panels_of(weights.outputs()));
-  if (out.kernel) x_packed_ = frame.take_panels(chunk, panels_of(x.cols));
+  if (out.kernel) weight_gradient_ = LinearWeightGradient(frame, linear_, chunk);
   logit_columns_ = packed_columns(frame, logits_);
 }
 
 void Projection::operator()(Team& team) const {
   // Columns that pad the last panel have probability 0.
-  linear_.pack_forward(team, -std::numeric_limits<float>::infinity());
-  if (dx_) linear_.pack_backward(team);
+  kernel_.prepare(team);
+  if (dx_) transposed_.prepare(team);
+  pack_bias(team, linear_.weights.bias, linear_.output_columns, kernel_.panels(), -std::numeric_limits<float>::infinity(),
+            linear_.bias);
   team.barrier();
   // At least one chunk, so that the gradients of an empty batch are written.
   for (index first = 0; first == 0 || first < x_.rows; first += logits_.rows)
@@ -70,14 +70,13 @@ void Projection::operator()(Team& team) const {
 void Projection::chunk(Team& team, index first, index rows) const {
   const ConstMatrixView x{x_.row(first), rows, x_.cols};
   const Panels logits{logits_.data, rows, logits_.panels, logits_.stride};
-  const Panels x_packed{x_packed_.data, rows, x_packed_.panels, x_packed_.stride};
-  multiply(team, {Operand::row_major(x), linear_.kernel, {logits.data, panel_width, logit_columns_}, Init::bias,
+  multiply(team, {Operand::row_major(x), kernel_, {logits.data, panel_width, logit_columns_}, Init::bias,
                   linear_.bias});
-  if (out_.kernel) pack(team, x, linear_.input_columns, x_packed);
+  if (out_.kernel) weight_gradient_.prepare_x(team, x);
   team.barrier();
   softmax(team, first, logits);
   team.barrier();
-  gradients(team, first, logits, x_packed);
+  gradients(team, first, logits);
   team.barrier();
 }
 
@@ -99,12 +98,14 @@ void Projection::softmax(const Team& team, index first, const Panels& logits) co
   kernels::table().softmax_cross_entropy(s);
 }
 
-void Projection::gradients(const Team& team, index first, const Panels& logits, const Panels& x) const {
+void Projection::gradients(Team& team, index first, const Panels& logits) const {
+  if (out_.kernel) weight_gradient_.prepare_dy(team, logits);
   const bool accumulate = out_.accumulate || first > 0;
   if (dx_)
-    multiply(team, {Operand::packed(logits, linear_.weights.outputs()), linear_.transposed,
+    multiply(team, {Operand::packed(logits, linear_.weights.outputs()), transposed_,
                     {dx_.row(first), dx_.cols, linear_.input_columns}});
-  if (out_.kernel) linear_weight_gradient(team, linear_, x, logits, out_.kernel, gradient_init(accumulate));
+  team.barrier();
+  if (out_.kernel) weight_gradient_.multiply(team, logits, out_.kernel, gradient_init(accumulate));
   if (out_.bias) column_sums(team, logits, linear_.output_columns, accumulate, out_.bias);
 }
 
@@ -114,8 +115,9 @@ double projection_cross_entropy(ConstMatrixView x, const LinearWeights& weights,
                                 const float* row_weights, const TokenScores& scores, MatrixView dx,
                                 const LinearGradients& gradients, Workspace& workspace) {
   Workspace::Frame frame(workspace);
-  const Projection projection(frame, x, weights, targets, row_weights, scores, dx, gradients);
-  parallel(threads_for(projection.operations()), projection);
+  const index chunk = chunk_rows(x.rows, weights.outputs());
+  const int threads = threads_for(2.0 * static_cast<double>(std::min(x.rows, chunk) * x.cols * weights.outputs()));
+  parallel(threads, Projection(frame, x, weights, targets, row_weights, scores, dx, gradients, threads));
   return -weighted_sum(x.rows, scores.log_probs, row_weights);
 }
 

@@ -77,11 +77,12 @@ int step_threads(const CellSpec& spec, const Sequence& sequence) {
 class Backward {
  public:
   Backward(Workspace::Frame& frame, const CellSpec& spec, const CellWeights& weights, const Sequence& sequence,
-           const SequenceGradients& gradients, const CellGradients& out);
+           const SequenceGradients& gradients, const CellGradients& out, int threads);
   void operator()(Team& team) const;
 
  private:
   void pack_operands(const Team& team) const;
+  Packable gates_as_depth(ConstMatrixView kernel) const;
   void weight_gradients(const Team& team) const;
 
   const CellRun run_;
@@ -91,12 +92,14 @@ class Backward {
   const ConstMatrixView x_, prev_h_;  // (R, D), (T * B, H)
   const Column *gate_columns_, *unit_columns_, *input_columns_;
   std::optional<GruResetBefore> reset_before_;
-  Panels recurrent_transposed_{}, kernel_transposed_{}, x_packed_{}, h_packed_{};
+  RightOperand kernel_transposed_{};
+  Panels recurrent_transposed_{};
+  Transposed x_transposed_, h_transposed_;  // (D, R), (H, T * B)
   Panels input_gates_, state_gates_;
 };
 
 Backward::Backward(Workspace::Frame& frame, const CellSpec& spec, const CellWeights& weights, const Sequence& sequence,
-                   const SequenceGradients& gradients, const CellGradients& out)
+                   const SequenceGradients& gradients, const CellGradients& out, int threads)
     : run_(frame, spec, sequence),
       weights_(weights),
       gradients_(gradients),
@@ -108,14 +111,13 @@ Backward::Backward(Workspace::Frame& frame, const CellSpec& spec, const CellWeig
       input_columns_(natural_columns(frame, spec.input_dim)),
       input_gates_(run_.inputs),
       state_gates_(spec.separate_recurrent_gates() ? run_.saved.recurrent_gates : run_.saved.gates) {
-  const index packed_gates = spec.panels() * panel_width;
   if (spec.two_phase())
     reset_before_.emplace(frame, run_);
   else
-    recurrent_transposed_ = frame.take_panels(packed_gates, panels_of(spec.units));
-  if (gradients.dx) kernel_transposed_ = frame.take_panels(packed_gates, panels_of(spec.input_dim));
-  if (out.kernel) x_packed_ = take_repeating_rows(frame, x_.rows, sequence.positions(), panels_of(x_.cols));
-  if (out.recurrent_kernel) h_packed_ = frame.take_panels(prev_h_.rows, panels_of(prev_h_.cols));
+    recurrent_transposed_ = frame.take_panels(spec.panels() * panel_width, panels_of(spec.units));
+  if (gradients.dx) kernel_transposed_ = RightOperand(frame, gates_as_depth(weights.kernel), sequence.positions(), threads);
+  if (out.kernel) x_transposed_ = take_transposed(frame, x_.cols, std::max(x_.rows, sequence.positions())).first(x_.rows);
+  if (out.recurrent_kernel) h_transposed_ = take_transposed(frame, spec.units, sequence.positions());
 }
 
 void Backward::operator()(Team& team) const {
@@ -130,7 +132,7 @@ void Backward::operator()(Team& team) const {
     team.barrier();
   }
   if (gradients_.dx)
-    multiply(team, {Operand::packed(input_gates_, kernel_transposed_.rows), kernel_transposed_,
+    multiply(team, {Operand::packed(input_gates_, kernel_transposed_.source.depth), kernel_transposed_,
                     {gradients_.dx, x_.cols, input_columns_}});
   weight_gradients(team);
 }
@@ -139,22 +141,27 @@ void Backward::pack_operands(const Team& team) const {
   if (reset_before_)
     reset_before_->pack(team, run_, weights_.recurrent_kernel);
   else
-    pack_transposed(team, weights_.recurrent_kernel, gate_columns_, recurrent_transposed_);
-  if (gradients_.dx) pack_transposed(team, weights_.kernel, gate_columns_, kernel_transposed_);
-  if (out_.kernel) pack(team, x_, input_columns_, x_packed_);
-  if (out_.recurrent_kernel) pack(team, prev_h_, unit_columns_, h_packed_);
+    pack(team, gates_as_depth(weights_.recurrent_kernel), recurrent_transposed_);
+  if (gradients_.dx) kernel_transposed_.prepare(team);
+  if (out_.kernel) transpose(team, x_, x_transposed_);
+  if (out_.recurrent_kernel) transpose(team, prev_h_, h_transposed_);
+}
+
+// A kernel (N, G * H) as the right operand (G * H, N), its gates in packed order.
+Packable Backward::gates_as_depth(ConstMatrixView kernel) const {
+  return Packable::rows_of(kernel, gate_columns_, 2 * run_.spec.panels());
 }
 
 void Backward::weight_gradients(const Team& team) const {
   const index gates = run_.spec.gates() * run_.spec.units;
   const Init init = gradient_init(out_.accumulate);
   if (out_.kernel)
-    multiply(team, {Operand::packed_transposed(x_packed_, x_.cols), input_gates_,
+    multiply(team, {Operand::transposed(x_transposed_), input_gates_,
                     {out_.kernel.data, gates, gate_columns_}, init});
   if (out_.recurrent_kernel && reset_before_)
-    reset_before_->weight_gradients(team, run_, h_packed_, out_);
+    reset_before_->weight_gradients(team, run_, h_transposed_, out_);
   else if (out_.recurrent_kernel)
-    multiply(team, {Operand::packed_transposed(h_packed_, prev_h_.cols), state_gates_,
+    multiply(team, {Operand::transposed(h_transposed_), state_gates_,
                     {out_.recurrent_kernel.data, gates, gate_columns_}, init});
   if (!out_.bias) return;
   column_sums(team, input_gates_, gate_columns_, out_.accumulate, out_.bias);
@@ -177,9 +184,13 @@ void run_forward(Team& team, const CellRun& run, const PackedCell& weights) {
 void recurrent_forward(const CellSpec& spec, const CellWeights& weights, const Sequence& sequence,
                        Workspace& workspace) {
   Workspace::Frame frame(workspace);
-  const PackedCell packed = take_packed_cell(frame, spec);
+  const int threads = step_threads(spec, sequence);
+  const Column* columns = take_gate_columns(frame, spec);
+  const RightOperand kernel(frame, Packable::columns_of(weights.kernel, columns, spec.panels()), sequence.positions(),
+                            threads);
+  const PackedCell packed = take_packed_cell(frame, spec, columns, kernel);
   const CellRun run(frame, spec, sequence);
-  parallel(step_threads(spec, sequence), [&](Team& team) {
+  parallel(threads, [&](Team& team) {
     pack_cell(team, spec, weights, packed);
     team.barrier();
     run_forward(team, run, packed);
@@ -190,8 +201,8 @@ void recurrent_backward(const CellSpec& spec, const CellWeights& weights, const 
                         const SequenceGradients& gradients, const CellGradients& weight_gradients,
                         Workspace& workspace) {
   Workspace::Frame frame(workspace);
-  const Backward backward(frame, spec, weights, sequence, gradients, weight_gradients);
-  parallel(step_threads(spec, sequence), backward);
+  const int threads = step_threads(spec, sequence);
+  parallel(threads, Backward(frame, spec, weights, sequence, gradients, weight_gradients, threads));
 }
 
 }  // namespace recurlm

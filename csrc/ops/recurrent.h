@@ -39,9 +39,11 @@ struct CellGradients {
   bool accumulate;
 };
 
+// The weights as operands of products; pack_cell fills them.
 struct PackedCell {
   const Column* columns;  // where in G * H the packed gates lie
-  Panels kernel, recurrent_kernel;
+  RightOperand kernel;
+  Panels recurrent_kernel;
   float* bias;
   float* recurrent_bias;
 };
@@ -70,7 +72,8 @@ struct SequenceGradients {
 };
 
 const Column* take_gate_columns(Workspace::Frame& frame, const CellSpec& spec);
-PackedCell take_packed_cell(Workspace::Frame& frame, const CellSpec& spec);
+// `kernel` is for one input product by a team of at most `threads`, or packed, to outlive it.
+PackedCell take_packed_cell(Workspace::Frame& frame, const CellSpec& spec, const Column* columns, const RightOperand& kernel);
 void pack_cell(const Team& team, const CellSpec& spec, const CellWeights& weights, const PackedCell& packed);
 
 // What forward keeps for backward, as views of Sequence::saved.

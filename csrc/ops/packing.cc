@@ -1,0 +1,83 @@
+#include "ops/packing.h"
+
+#include <algorithm>
+
+namespace recurlm {
+
+namespace {
+
+// Up to 32 rows of the matrix's columns `from`, as columns of half_width rows of a panel.
+void transpose_half(ConstMatrixView matrix, const Column& from, index first, float* to) {
+  const index count = std::min(panel_width, matrix.rows - first);
+  if (from.width < half_width || count < panel_width) std::fill_n(to, half_width * panel_width, 0.0f);
+  kernels::table().transpose(count, from.width, matrix.row(first) + from.offset, matrix.cols, to, panel_width);
+}
+
+}  // namespace
+
+const Column* natural_columns(Workspace::Frame& frame, index cols) {
+  const index halves = 2 * panels_of(cols);
+  auto* columns = frame.take<Column>(halves);
+  for (index q = 0; q < halves; ++q)
+    columns[q] = {q * half_width, std::clamp(cols - q * half_width, index{0}, half_width)};
+  return columns;
+}
+
+const Column* packed_columns(Workspace::Frame& frame, const Panels& c) {
+  auto* columns = frame.take<Column>(2 * c.panels);
+  for (index q = 0; q < 2 * c.panels; ++q) columns[q] = {q / 2 * c.stride + q % 2 * half_width, half_width};
+  return columns;
+}
+
+void Packable::pack_panel(index panel, index first, index count, float* to) const {
+  if (transposed) {
+    for (index q = first / half_width; q < ceil_div(first + count, half_width); ++q, to += half_width * panel_width)
+      transpose_half(matrix, columns[q], panel * panel_width, to);
+  } else {
+    for (index half = 0; half < 2; ++half) {
+      const Column& from = columns[2 * panel + half];
+      kernels::table().copy(count, from.width, matrix.row(first) + from.offset, matrix.cols, to + half * half_width);
+    }
+  }
+}
+
+void pack(const Team& team, const Packable& source, const Panels& packed) {
+  // Sixteen rows at a time are read along and written to each panel as whole kilobytes: one row at a time would touch a page
+  // for every 128 bytes, on the one side or the other.
+  const index block = source.transposed ? std::max(source.depth, index{1}) : half_width;
+  const Range share = team.share(packed.panels);
+  for (index first = 0; first < source.depth; first += block)
+    for (index p = share.begin; p < share.end; ++p)
+      source.pack_panel(p, first, std::min(block, source.depth - first), packed.at(p, first));
+}
+
+Transposed take_transposed(Workspace::Frame& frame, index rows, index depth) {
+  // An odd number of cache lines: rows a power of two apart would share a few sets of the cache.
+  const index stride = (ceil_div(depth, half_width) | 1) * half_width;
+  return {frame.take<float>(rows * stride), rows, depth, stride};
+}
+
+void transpose(const Team& team, ConstMatrixView from, const Transposed& to) {
+  const Range share = team.share(panels_of(from.rows));
+  for (index p = share.begin; p < share.end; ++p) {
+    const index first = p * panel_width, count = std::min(panel_width, from.rows - first);
+    kernels::table().transpose(count, from.cols, from.row(first), from.cols, to.data + first, to.stride);
+  }
+}
+
+void transpose(const Team& team, const Panels& from, const Transposed& to) {
+  const Range share = team.share(from.panels);
+  for (index p = share.begin; p < share.end; ++p)
+    for (index first = 0; first < from.rows; first += panel_width)
+      kernels::table().transpose(std::min(panel_width, from.rows - first), std::min(panel_width, to.rows - p * panel_width),
+                                 from.at(p, first), panel_width, to.data + p * panel_width * to.stride + first, to.stride);
+}
+
+void pack_bias(const Team& team, const float* bias, const Column* columns, index panels, float padding, float* packed) {
+  const Range share = team.share(2 * panels);
+  for (index q = share.begin; q < share.end; ++q)
+    for (index l = 0; l < half_width; ++l)
+      packed[q * half_width + l] = l >= columns[q].width ? padding : bias ? bias[columns[q].offset + l] : 0.0f;
+}
+
+}  // namespace recurlm
