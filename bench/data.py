@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -40,6 +41,11 @@ def token_stream(config: Config) -> tuple[Ids, str]:
     text, source = read_text(config.text)
     tokens = list(text) if config.text == "char" else text.replace("\n", " <eos> ").split()
     return frequency_ranks(tokens, config.vocabulary), source
+
+
+def distinct_tokens(stream: Ids, config: Config, sample: int = 16) -> float:
+    """How many different tokens a window has, on average over the first ones."""
+    return float(np.mean([np.unique(ids).size for ids, _ in islice(windows(stream, config), sample)]))
 
 
 def windows(stream: Ids, config: Config) -> Iterator[tuple[Ids, Ids]]:

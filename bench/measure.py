@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from bench import program
 from bench.configs import Config, Ids
+from bench.data import distinct_tokens
 from bench.worker import Worker
 
 AGREEMENT_STEPS = 4
@@ -22,6 +23,7 @@ class Measurement:
     program: str
     config: Config
     losses: list[float]
+    distinct: float  # different tokens in a window
     peak_memory_mb: float | None = None
     tokens_per_second: list[float] = field(default_factory=list)  # one for each round
 
@@ -37,7 +39,7 @@ class Measurement:
     @property
     def executed_gflops(self) -> float:
         """Of the products that this program really forms: comparable with the machine's peak."""
-        flops = program.load(self.program).executed_flops(self.config)
+        flops = program.load(self.program).executed_flops(self.config, self.distinct)
         return self.median * flops / self.config.tokens / 1e9
 
 
@@ -48,11 +50,12 @@ def measure(
 
     Raises RuntimeError if a program fails or if the losses of the first steps disagree.
     """
+    distinct = distinct_tokens(stream, config)
     with ExitStack() as stack:
         turns: list[tuple[Worker, Measurement]] = []
         for name in programs:
             worker = stack.enter_context(closing(Worker(name, config, stream, threads)))
-            turns.append((worker, Measurement(name, config, worker.losses(AGREEMENT_STEPS))))
+            turns.append((worker, Measurement(name, config, worker.losses(AGREEMENT_STEPS), distinct)))
         results = [result for _, result in turns]
         check_agreement(results)
         for round_ in range(rounds):

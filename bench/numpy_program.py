@@ -126,7 +126,8 @@ def build(config: Config, weights: list[Float], threads: int) -> Step:
     return NumpyProgram(config, weights).step
 
 
-def executed_flops(config: Config) -> int:
+def executed_flops(config: Config, distinct: float) -> float:
     """The gradient with respect to the state before the window is the one product it leaves out, once a layer."""
+    del distinct
     skipped = 2 * config.batch * config.units * config.gates * config.units * config.layers
     return config.counted_flops - skipped

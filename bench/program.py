@@ -19,8 +19,11 @@ class Program(Protocol):
     def build(self, config: Config, weights: list[Float], threads: int) -> Step:
         """A training step that starts from ``weights`` (see ``configs.initial_weights``) and a zero state."""
 
-    def executed_flops(self, config: Config) -> int:
-        """Floating-point operations of the products that one step really multiplies."""
+    def executed_flops(self, config: Config, distinct: float) -> float:
+        """Floating-point operations of the products that one step really forms.
+
+        A window has ``distinct`` different tokens, on average.
+        """
 
 
 def installed(name: str) -> bool:

@@ -33,20 +33,23 @@ def build(config: Config, weights: list[Float], threads: int) -> Step:
     return step
 
 
-def executed_flops(config: Config) -> int:
-    """Every product of the definition is formed, on panels of 32 columns: the core's packed layout pads to them.
+def executed_flops(config: Config, distinct: float) -> float:
+    """The products as the core forms them: on panels of 32 columns, to which its packed layout pads.
 
-    A panel holds 32 units of one gate, or 8 units of an LSTM's four gates, two panels at a time.
+    Those of the first layer's input are formed once for each different token of a window.
+
+    A panel holds 32 units of one gate, or 16 units of two of an LSTM's four gates.
     """
     block = 16 if config.cell == "lstm" else 32
     gates = config.gates * padded(config.units, block)
-    multiplied = 0
+    multiplied = 0.0  # weights times rows
+    rows = distinct
     for dim in config.input_dims:
-        forward_and_weights = 2 * (dim + config.units) * gates
-        multiplied += forward_and_weights + gates * (padded(dim, 32) + padded(config.units, 32))
-    vocabulary = padded(config.vocabulary, 32)
-    multiplied += vocabulary * (2 * config.units + padded(config.units, 32))
-    return 2 * multiplied * config.tokens
+        multiplied += (2 * dim + padded(dim, 32)) * gates * rows
+        multiplied += (2 * config.units + padded(config.units, 32)) * gates * config.tokens
+        rows = config.tokens
+    multiplied += padded(config.vocabulary, 32) * (2 * config.units + padded(config.units, 32)) * config.tokens
+    return 2 * multiplied
 
 
 def padded(size: int, block: int) -> int:

@@ -76,6 +76,7 @@ def build(config: Config, weights: list[Float], threads: int) -> Step:
     return step
 
 
-def executed_flops(config: Config) -> int:
+def executed_flops(config: Config, distinct: float) -> float:
     """As counted: autograd forms every gradient of every product."""
+    del distinct
     return config.counted_flops
