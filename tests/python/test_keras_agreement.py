@@ -172,4 +172,4 @@ def test_layers_called_alone_agree() -> None:
         got = ours(x)
         several = isinstance(got, list)
         for a, b in zip(got if several else [got], expected if several else [expected], strict=True):
-            np.testing.assert_allclose(a, np.asarray(b), atol=1e-5)
+            np.testing.assert_allclose(a, keras.ops.convert_to_numpy(b), atol=1e-5)
