@@ -95,6 +95,19 @@ def test_rows_of_linear(isa: str, threads: int) -> None:
                 np.testing.assert_array_equal(dx, whole_dx[part])
 
 
+def test_many_rows_of_linear(isa: str, threads: int) -> None:
+    """Many rows meet weights that were packed as a whole, a few of them meet weights packed panel by panel."""
+    rng = np.random.default_rng(9)
+    x, kernel, dy = normal(rng, 520, 1030), normal(rng, 1030, 1100), normal(rng, 520, 1100)
+    results = []
+    for count in (520, 7):
+        y, dx = calls.unwritten(count, 1100), calls.unwritten(count, 1030)
+        _core.linear_forward(x[:count], kernel, None, y, _core.Workspace())
+        _core.linear_backward(x[:count], kernel, dy[:count], dx, None, None, _core.Workspace())
+        results.append({"y": y[:7], "dx": dx[:7]})
+    assert_equal(results[1], results[0])
+
+
 def test_rows_of_projection_cross_entropy(isa: str, threads: int) -> None:
     rng = np.random.default_rng(4)
     x, kernel, bias = normal(rng, 40, 9), normal(rng, 9, 130), normal(rng, 130)
@@ -114,6 +127,16 @@ def linear(rng: np.random.Generator) -> dict[str, Float32]:
     _core.linear_forward(x, kernel, bias, y, workspace)
     _core.linear_backward(x, kernel, dy, dx, dkernel, dbias, workspace)
     return {"y": y, "dx": dx, "dkernel": dkernel, "dbias": dbias}
+
+
+def deep_linear(rng: np.random.Generator) -> dict[str, Float32]:
+    """Few enough rows for weights packed panel by panel, in two blocks of depth."""
+    x, kernel, dy = normal(rng, 40, 1100), normal(rng, 1100, 1070), normal(rng, 40, 1070)
+    y, dx, dkernel = (calls.unwritten(*a.shape) for a in (dy, x, kernel))
+    workspace = _core.Workspace()
+    _core.linear_forward(x, kernel, None, y, workspace)
+    _core.linear_backward(x, kernel, dy, dx, dkernel, None, workspace)
+    return {"y": y, "dx": dx, "dkernel": dkernel}
 
 
 def embedding(rng: np.random.Generator) -> dict[str, Float32]:
@@ -192,7 +215,7 @@ def recurrent(spec: CellSpec, sizes: tuple[int, int, int, int]) -> Callable[[np.
 
 # One batch of many rows and few units, one that fits no block, one row of many units.
 RECURRENT = [recurrent(spec, s) for spec in CELLS[:4] for s in [(3, 700, 5, 33), (4, 37, 40, 230), (2, 1, 3, 530)]]
-EVERY_OP = [linear, embedding, fused_loss, rows, sums, optimisers, *RECURRENT]
+EVERY_OP = [linear, deep_linear, embedding, fused_loss, rows, sums, optimisers, *RECURRENT]
 
 
 @pytest.mark.parametrize("op", EVERY_OP, ids=lambda op: op.__name__)

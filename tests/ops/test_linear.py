@@ -9,7 +9,8 @@ from tests.reference import Array, linear
 from tests.reference.cases import Float32, double, normal
 
 # R, D, N. Rows around the height of a block of accumulators, columns around one and two panels of 32, and a depth
-# beyond any block of k.
+# beyond any block of k. Weights are packed panel by panel for few rows and whole for many: at a depth of 1024 or more,
+# for more than 512.
 SIZES = [
     (0, 3, 4),
     (1, 1, 1),
@@ -20,6 +21,9 @@ SIZES = [
     (27, 2, 100),
     (64, 40, 7),
     (5, 1500, 3),
+    (7, 1100, 70),
+    (513, 1100, 34),
+    (600, 34, 1100),
 ]
 
 

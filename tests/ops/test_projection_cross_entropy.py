@@ -78,6 +78,18 @@ def test_agrees_with_reference(
     assert_agrees(actual, expected, targets, biased)
 
 
+@pytest.mark.parametrize("transposed", [False, True], ids=["kernel", "transposed"])
+def test_several_chunks(transposed: bool, isa: str, threads: int) -> None:
+    """Logits exist for at most 512 rows of this vocabulary at a time; the last chunk is the shortest."""
+    x, kernel, bias, targets, weights = inputs(1099, 600)
+    stored = np.ascontiguousarray(kernel.T) if transposed else kernel
+    actual = calls.projection_cross_entropy(x, stored, bias, targets, weights, transposed=transposed)
+    expected = reference(1099, 600, True, True)
+    if transposed:
+        expected = expected._replace(dkernel=expected.dkernel.T)
+    assert_agrees(actual, expected, targets, True)
+
+
 def test_padding_is_not_looked_at(isa: str) -> None:
     """The target of a row of weight 0 may be any number, and what is not finite in its x goes nowhere."""
     x, kernel, bias, targets, weights = (a.copy() for a in inputs(13, 65))
