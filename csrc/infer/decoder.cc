@@ -51,8 +51,11 @@ Decoder::Decoder(ConstMatrixView embedding, const std::vector<DecoderLayer>& lay
   parallel(threads_for(static_cast<double>(storage_.nbytes())), [&](Team& team) {
     pack(team, projection_.forward(), kernel_);
     pack_bias(team, projection.bias, projection_.output_columns, kernel_.panels, 0.0f, projection_.bias);
-    for (std::size_t l = 0; l < layers.size(); ++l)
-      pack_cell(team, layers[l].spec, layers[l].weights, layers_[l].packed);
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      const PackedCell& packed = layers_[l].packed;
+      pack(team, Packable::columns_of(layers[l].weights.kernel, packed.columns, packed.kernel.panels()), packed.kernel.packed);
+      pack_cell(team, layers[l].spec, layers[l].weights, packed);
+    }
   });
 }
 
@@ -118,7 +121,8 @@ void Decoder::read(DecodingState& state, index steps, const std::int32_t* ids, c
     auto* c = has_c ? frame.take<float>((steps + 1) * size) : nullptr;
     std::memcpy(h, state.h_[l].data(), bytes);
     if (has_c) std::memcpy(c, state.c_[l].data(), bytes);
-    const Sequence sequence{steps, streams, {x, rows, spec.input_dim}, nullptr, mask, false, h, c, frame.take<float>(spec.saved_size(steps, streams))};
+    const Sequence sequence{steps, streams, {x, rows, spec.input_dim}, nullptr, mask, false, h, c,
+                            frame.take<float>(spec.saved_size(steps, streams))};
     const CellRun run(frame, spec, sequence);
     parallel(threads_for(operations(streams)), [&](Team& team) { run_forward(team, run, layers_[l].packed); });
     std::memcpy(state.h_[l].data(), h + steps * size, bytes);

@@ -12,6 +12,7 @@ namespace {
 constexpr int gemm_max_rows = lanes == 16 ? 13 : lanes == 8 ? 3 : 6;
 constexpr int tile_vectors = lanes == 8 ? 4 : 2;
 constexpr int tile_columns = tile_vectors * lanes;
+constexpr int registers = lanes == 16 ? 32 : 16;
 
 // The vectors of one row of a tile, wherever in C their columns lie: a half panel is `half_width / lanes` vectors.
 struct TileColumns {
@@ -34,14 +35,14 @@ RECURLM_INLINE TileColumns tile_columns_at(const Column* columns, int first) {
 RECURLM_INLINE void prefetch(const float* line) { _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T0); }
 RECURLM_INLINE void prefetch_far(const float* line) { _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T1); }
 
-// Sums += A B over `depth` steps of k. The smaller of a column of A and a row of B is held in registers. Of the next
-// panel, where there is one, `next_step` floats are asked for with each k.
+// Sums += A B over `depth` steps of k. Beside the sums a row of B is held in registers, or where these are too few a column of A.
+// Of the next panel, where there is one, `next_step` floats are asked for with each k.
 template <int M, int T, bool has_next>
-RECURLM_INLINE void multiply(const Gemm& g, index depth, const float* a, const float* b, const float* next_b, index next_step,
+RECURLM_INLINE void multiply_run(const Gemm& g, index depth, const float* a, const float* b, const float* next_b, index next_step,
                              vec (&acc)[T][M][tile_vectors]) {
   for (index k = 0; k < depth; ++k, ++a, b += panel_width) {
     if constexpr (has_next) prefetch_far(next_b + k * next_step);
-    if constexpr (M < T * tile_vectors) {
+    if constexpr ((M + 1) * T * tile_vectors + 1 > registers) {
       vec column[M];
       for (int m = 0; m < M; ++m) column[m] = set1(a[m * g.a_row]);
       for (int t = 0; t < T; ++t)
@@ -68,14 +69,14 @@ RECURLM_INLINE void multiply(const Gemm& g, index depth, const float* a, const f
 template <int M, int T, bool has_next>
 RECURLM_INLINE void multiply(const Gemm& g, const float* a, const float* b, const float* next_b, index next_step,
                              vec (&acc)[T][M][tile_vectors]) {
-  if (g.a_panel == panel_width) return multiply<M, T, has_next>(g, g.depth, a, b, next_b, next_step, acc);
+  if (g.a_panel == panel_width) return multiply_run<M, T, has_next>(g, g.depth, a, b, next_b, next_step, acc);
   for (index k = 0; k < g.depth; k += panel_width, a += g.a_panel) {
     for (int m = 0; m < M; ++m) {
       prefetch(a + g.a_panel + m * g.a_row);
       prefetch(a + g.a_panel + m * g.a_row + half_width);
     }
     const index depth = g.depth - k < panel_width ? g.depth - k : panel_width, at = k * panel_width;
-    multiply<M, T, has_next>(g, depth, a, b + at, has_next ? next_b + k * next_step : nullptr, next_step, acc);
+    multiply_run<M, T, has_next>(g, depth, a, b + at, has_next ? next_b + k * next_step : nullptr, next_step, acc);
   }
 }
 
@@ -85,7 +86,6 @@ __attribute__((noinline)) void gemm_tile(const Gemm& g, const float* a, index ro
   TileColumns to[T];
   for (int t = 0; t < T; ++t) to[t] = tile_columns_at(g.columns + 2 * (panel + t), first_column);
   float* c = g.c + row * g.c_row;
-  const float* bias = g.bias + panel * panel_width + first_column;
   vec acc[T][M][tile_vectors];
   const auto each = [&](auto&& initial) __attribute__((always_inline)) {
     for (int t = 0; t < T; ++t)
@@ -95,12 +95,12 @@ __attribute__((noinline)) void gemm_tile(const Gemm& g, const float* a, index ro
   if (g.init == Init::accumulate)
     each([&](int t, int m, int v) { return load_n(c + m * g.c_row + to[t].offset[v], to[t].width[v]); });
   else if (g.init == Init::bias)
-    each([&](int t, int, int v) { return load(bias + t * panel_width + v * lanes); });
+    each([&](int t, int, int v) { return load(g.bias + (panel + t) * panel_width + first_column + v * lanes); });
   else
     each([](int, int, int) { return set1(0.0f); });
   const float* b = g.b + panel * g.b_panel + first_column;
-  if (next_b)
-    multiply<M, T, true>(g, a, b, next_b, next_step, acc);
+  if (T == 1 && next_b)
+    multiply<M, T, T == 1>(g, a, b, next_b, next_step, acc);
   else
     multiply<M, T, false>(g, a, b, nullptr, 0, acc);
   for (int t = 0; t < T; ++t)
@@ -109,7 +109,8 @@ __attribute__((noinline)) void gemm_tile(const Gemm& g, const float* a, index ro
         store_n(c + m * g.c_row + to[t].offset[v], acc[t][m][v], to[t].width[v]);
 }
 
-using GemmTile = void (*)(const Gemm&, const float* a, index row, index panel, int first_column, const float* next_b, index next_step);
+using GemmTile = void (*)(const Gemm&, const float* a, index row, index panel, int first_column, const float* next_b,
+                          index next_step);
 
 template <int T, int... M>
 struct Tiles {
@@ -138,13 +139,13 @@ RECURLM_INLINE void prefetch_tile(const Gemm& g, index row, index rows, index pa
     for (int half = 0; half < 2; ++half) prefetch(g.c + m * g.c_row + g.columns[2 * panel + half].offset);
 }
 
-// The rows of C are cut into even tiles: 20 rows are 10 + 10, not 13 + 7. The next panel of B is asked for by several tiles,
-// each its part: one alone would ask for more than the third-level cache can give in its time (4 % of an LSTM on 20 rows).
+// The rows of C are cut into even tiles: 20 rows are 10 + 10, not 13 + 7. The next panel of B is asked for by up to eight of
+// them, each its part: one alone would ask for more than the third-level cache can give in its time (4 % of an LSTM on 20 rows).
+// A single tile asks for half of the panel, and what it reads leads the hardware to the rest.
 void gemm_panel(const Gemm& g, index panel) {
-  constexpr index most_asking = 8;
   const float* next_panel = panel + 1 < g.panels ? g.b + (panel + 1) * g.b_panel : nullptr;
   const index tiles = (g.rows + gemm_max_rows - 1) / gemm_max_rows;
-  const index asking = tiles < most_asking ? tiles : most_asking, next_step = asking ? panel_width / asking : 0;
+  const index parts = tiles >= 8 ? 8 : tiles >= 4 ? 4 : 2, next_step = panel_width / parts;
   const auto begin = [&](index tile) { return g.rows * tile / tiles; };
   for (index i = 0; i < tiles; ++i) {
     const index row = begin(i), end = begin(i + 1);
@@ -152,9 +153,9 @@ void gemm_panel(const Gemm& g, index panel) {
       prefetch_tile(g, end, begin(i + 2) - end, panel);
     else if (next_panel)
       prefetch_tile(g, 0, begin(1), panel + 1);
-    const float* next_b = next_panel && i < asking ? next_panel + i * g.depth * next_step : nullptr;
+    const float* next_b = next_panel && i < parts ? next_panel + i * g.depth * next_step : nullptr;
     for (int column = 0; column < panel_width; column += tile_columns)
-      one_panel[end - row](g, g.a + row * g.a_row, row, panel, column, next_b, next_step);
+      one_panel[end - row](g, g.a + row * g.a_row, row, panel, column, column == 0 ? next_b : nullptr, next_step);
   }
 }
 

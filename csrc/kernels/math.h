@@ -6,15 +6,15 @@
 namespace recurlm::kernels::RECURLM_KERNEL_ISA {
 namespace {
 
-// exp(x) with a relative error of at most 2^-22.5 for -87.33 <= x <= 88.37; 0 below, infinity above; NaN stays NaN.
+// exp(x) with a relative error of at most 2^-22.5 for -87.33 <= x <= 87.33; 0 below, infinity above; NaN stays NaN.
 // x = n ln 2 + r with |r| <= ln 2 / 2 (ln 2 in two parts, so that n * high is exact); exp(r) by its Taylor series to degree 7,
 // whose remainder on that interval is below 6e-9.
-constexpr float exp_lowest = -87.33f, exp_highest = 88.37f;
+constexpr float exp_lowest = -87.33f, exp_highest = 87.33f;  // neither the value nor its inverse is denormal
 
 // exp of x bounded to that interval.
 RECURLM_INLINE vec bounded_exp(vec x) {
   const vec clamped = min(set1(exp_highest), max(set1(exp_lowest), x));  // the second operand is returned where x is NaN
-  const vec n = round(clamped * set1(1.44269504f));  // in [-126, 127]: exponents of normal numbers
+  const vec n = round(clamped * set1(1.44269504f));  // in [-126, 126]: exponents of normal numbers
   const vec r = fmadd(n, set1(2.12194440e-4f), fmadd(n, set1(-0.693359375f), clamped));
   vec p = set1(1.0f / 5040);
   p = fmadd(p, r, set1(1.0f / 720));
@@ -32,7 +32,7 @@ RECURLM_INLINE vec exp(vec x) {
   return select_gt(x, set1(exp_highest), set1(__builtin_inff()), bounded);
 }
 
-// Absolute error at most 2e-7, also where the exponential is bounded: its value there is 1e-38 or 2e38.
+// Absolute error at most 2e-7, also where the exponential is bounded, and no result is denormal.
 RECURLM_INLINE vec sigmoid(vec x) {
   const vec one = set1(1.0f);
   return one / (one + bounded_exp(set1(0.0f) - x));

@@ -20,8 +20,8 @@ enum class Init { zero, accumulate, bias };
 // C = init + A B over `rows` rows and `panels` panels.
 //
 // Every element is one chain of fused multiply-adds over ascending k, however the work is cut: C holds the running sums.
-// A(m, k) = a[m * a_row + k % 32 + (k / 32) * a_panel], which covers row-major matrices (a_panel 32), packed
-// ones (a_row 32).
+// A(m, k) = a[m * a_row + k % 32 + (k / 32) * a_panel], which covers row-major matrices (a_panel 32), a transposed copy among
+// them, and packed ones (a_row 32).
 struct Gemm {
   index rows, depth, panels;
   const float* a;

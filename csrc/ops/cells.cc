@@ -28,6 +28,12 @@ Column gate_column(const CellSpec& spec, index q) {
   return {gate * spec.units + unit, std::clamp(spec.units - unit, index{0}, half_width)};
 }
 
+// Room for `rows` that repeat over `positions`: as much whatever their number, so that a later batch needs no more.
+Panels take_repeating_rows(Workspace::Frame& frame, index rows, index positions, index panels) {
+  const Panels room = frame.take_panels(std::max(rows, positions), panels);
+  return {room.data, rows, panels, rows * panel_width};
+}
+
 }  // namespace
 
 const Column* take_gate_columns(Workspace::Frame& frame, const CellSpec& spec) {
@@ -42,9 +48,7 @@ PackedCell take_packed_cell(Workspace::Frame& frame, const CellSpec& spec, const
 }
 
 void pack_cell(const Team& team, const CellSpec& spec, const CellWeights& weights, const PackedCell& packed) {
-  const auto packable = [&](ConstMatrixView matrix) { return Packable::columns_of(matrix, packed.columns, spec.panels()); };
-  if (!packed.kernel.room) pack(team, packable(weights.kernel), packed.kernel.packed);
-  pack(team, packable(weights.recurrent_kernel), packed.recurrent_kernel);
+  pack(team, Packable::columns_of(weights.recurrent_kernel, packed.columns, spec.panels()), packed.recurrent_kernel);
   pack_bias(team, weights.bias, packed.columns, spec.panels(), 0.0f, packed.bias);
   const float* recurrent_bias =
       weights.bias && spec.separate_recurrent_gates() ? weights.bias + spec.gates() * spec.units : nullptr;
@@ -57,11 +61,6 @@ SavedGates::SavedGates(const CellSpec& spec, const Sequence& sequence) {
   float* behind = sequence.saved + Panels::size(rows, spec.panels());
   recurrent_gates = spec.separate_recurrent_gates() ? Panels{behind, rows, spec.panels(), stride} : Panels{};
   reset_h = spec.two_phase() ? behind : nullptr;
-}
-
-Panels take_repeating_rows(Workspace::Frame& frame, index rows, index positions, index panels) {
-  const Panels room = frame.take_panels(std::max(rows, positions), panels);
-  return {room.data, rows, panels, rows * panel_width};
 }
 
 CellRun::CellRun(Workspace::Frame& frame, const CellSpec& spec_, const Sequence& sequence_)

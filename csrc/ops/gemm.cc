@@ -49,7 +49,7 @@ void multiply_packed_block(const Product& p, const Rectangle& at, index k, index
 void multiply_block(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
   const Packable& b = p.b.source;
   if (!p.b.room) return multiply_packed_block(p, at, k, depth);
-  float* room = p.b.room + team.id * depth_block * panel_width;
+  float* room = p.b.room + team.id * p.b.room_stride();
   for (index panel = at.panel; panel < at.panel + at.panels; ++panel) {
     b.pack_panel(panel, k, depth, room);
     multiply_block(p, {at.row, at.rows, panel, 1}, k, depth, room, 0);
@@ -65,10 +65,16 @@ void for_depth_blocks(index depth, Visit&& visit) {
 }  // namespace
 
 RightOperand::RightOperand(Workspace::Frame& frame, const Packable& source_, index rows, int threads) : source(source_) {
-  if (rows <= row_block(source.depth))
-    room = frame.take<float>(threads * depth_block * panel_width);
+  // Never more than the packed copy takes, so that a later call with fewer rows needs no more than an earlier one with many.
+  const index size = threads * room_stride();
+  if (rows <= row_block(source.depth) && size <= Panels::size(source.depth, source.panels))
+    room = frame.take<float>(size);
   else
     packed = frame.take_panels(source.depth, source.panels);
+}
+
+index RightOperand::room_stride() const {
+  return std::min(ceil_div(source.depth, half_width) * half_width, depth_block) * panel_width;
 }
 
 void RightOperand::prepare(const Team& team) const {

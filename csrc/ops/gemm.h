@@ -34,11 +34,12 @@ struct RightOperand {
   RightOperand(Workspace::Frame& frame, const Packable& source, index rows, int threads);
 
   index panels() const { return room ? source.panels : packed.panels; }
+  index room_stride() const;  // floats, from one thread's room to the next
   void prepare(const Team& team) const;  // a barrier comes before the product
 
   Panels packed{};
   Packable source{};
-  float* room = nullptr;  // a panel for each thread; null where B is packed
+  float* room = nullptr;  // a block of a panel for each thread; null where B is packed
 };
 
 struct Product {

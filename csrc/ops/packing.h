@@ -37,13 +37,14 @@ struct Packable {
 
 // The whole of B, shared among the team.
 void pack(const Team& team, const Packable& source, const Panels& packed);
+
 // The transpose (rows, depth) of a matrix (depth, rows), as the left operand of a weight gradient: a tile of such a product reads
 // a few rows along, where in the matrix itself it would read a few floats of every line.
 struct Transposed {
   float* data = nullptr;
   index rows = 0, depth = 0, stride = 0;
 
-  Transposed first(index columns) const { return {data, rows, columns, stride}; }
+  Transposed first(index depth) const { return {data, rows, depth, stride}; }
 };
 
 Transposed take_transposed(Workspace::Frame& frame, index rows, index depth);

@@ -10,7 +10,7 @@ namespace recurlm {
 namespace {
 
 // Rows of logits that exist at a time: enough that reading and writing the weights' gradient once a chunk costs little beside
-// the products (each of its elements meets 256 rows), few enough that memory does not grow with the number of tokens.
+// the products (each of its elements meets hundreds of rows), few enough that memory does not grow with the number of tokens.
 // Small vocabularies take more rows, since each chunk ends with a few barriers.
 // Chunks are even, so that no short one is left for the end.
 index chunk_rows(index rows, index classes) {

@@ -191,6 +191,7 @@ void recurrent_forward(const CellSpec& spec, const CellWeights& weights, const S
   const PackedCell packed = take_packed_cell(frame, spec, columns, kernel);
   const CellRun run(frame, spec, sequence);
   parallel(threads, [&](Team& team) {
+    packed.kernel.prepare(team);
     pack_cell(team, spec, weights, packed);
     team.barrier();
     run_forward(team, run, packed);

@@ -39,7 +39,7 @@ struct CellGradients {
   bool accumulate;
 };
 
-// The weights as operands of products; pack_cell fills them.
+// The weights as operands of products.
 struct PackedCell {
   const Column* columns;  // where in G * H the packed gates lie
   RightOperand kernel;
@@ -61,9 +61,6 @@ struct Sequence {
   index positions() const { return steps * batch; }
 };
 
-// Room for `rows` that repeat over `positions`: as much whatever their number, so that a later batch needs no more.
-Panels take_repeating_rows(Workspace::Frame& frame, index rows, index positions, index panels);
-
 struct SequenceGradients {
   const float* dy;  // (T, B, H) or null
   float* dh;        // (B, H)
@@ -72,8 +69,9 @@ struct SequenceGradients {
 };
 
 const Column* take_gate_columns(Workspace::Frame& frame, const CellSpec& spec);
-// `kernel` is for one input product by a team of at most `threads`, or packed, to outlive it.
+// `kernel`, the right operand of the input product, is prepared by whoever made it.
 PackedCell take_packed_cell(Workspace::Frame& frame, const CellSpec& spec, const Column* columns, const RightOperand& kernel);
+// All but `kernel`.
 void pack_cell(const Team& team, const CellSpec& spec, const CellWeights& weights, const PackedCell& packed);
 
 // What forward keeps for backward, as views of Sequence::saved.

@@ -213,8 +213,9 @@ def recurrent(spec: CellSpec, sizes: tuple[int, int, int, int]) -> Callable[[np.
     return run
 
 
-# One batch of many rows and few units, one that fits no block, one row of many units.
-RECURRENT = [recurrent(spec, s) for spec in CELLS[:4] for s in [(3, 700, 5, 33), (4, 37, 40, 230), (2, 1, 3, 530)]]
+# One batch of many rows and few units, one that fits no block, one row of many units, an input kernel packed whole.
+SEQUENCES = [(3, 700, 5, 33), (4, 37, 40, 230), (2, 1, 3, 530), (9, 130, 1100, 9)]
+RECURRENT = [recurrent(spec, sizes) for spec in CELLS[:4] for sizes in SEQUENCES]
 EVERY_OP = [linear, deep_linear, embedding, fused_loss, rows, sums, optimisers, *RECURRENT]
 
 

@@ -30,6 +30,7 @@ SIZES = [
     (5, 17, 1, 1),
     (5, 1, 33, 33),
     (2, 61, 20, 131),  # large enough for the work to be divided among threads
+    (40, 64, 6, 70),  # enough positions for the weights of dx to be packed whole
 ]
 
 

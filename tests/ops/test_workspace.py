@@ -60,6 +60,18 @@ def test_no_growth_once_every_shape_was_seen(shapes: list[Call], isa: str, threa
     assert (workspace.nbytes, workspace.growths) == (nbytes, growths)
 
 
+@pytest.mark.parametrize("sizes", [(600, 1024, 10), (1100, 512, 10), (300, 40, 70)], ids=str)
+def test_fewer_rows_need_no_more(sizes: tuple[int, int, int], isa: str, threads: int) -> None:
+    """Operands packed panel by panel, by each thread for itself, take no more than packed whole."""
+    rows, depth, width = sizes
+    workspace = _core.Workspace()
+    linear_call(rows, depth, width)(workspace)
+    nbytes, growths = workspace.nbytes, workspace.growths
+    for fewer in (rows * 5 // 6, 100, 7, 1):
+        linear_call(fewer, depth, width)(workspace)
+    assert (workspace.nbytes, workspace.growths) == (nbytes, growths)
+
+
 def test_users_share_one_workspace_of_the_size_of_the_largest() -> None:
     every = [call for shapes in CALLS.values() for call in shapes]
     shared, alone = _core.Workspace(), []
