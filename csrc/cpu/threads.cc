@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <cstring>
 #include <fstream>
 #include <mutex>
 #include <stdexcept>
@@ -33,11 +34,13 @@ int variable(const char* name) {
   if (!text || !*text) return 0;
   char* end = nullptr;
   const long value = std::strtol(text, &end, 10);
-  // OMP_NUM_THREADS may be a list, one number for each nesting level; the first is ours.
-  if (end == text || (*end != '\0' && *end != ',') || value < 1 || value > max_threads())
+  // OMP_NUM_THREADS may be a list, one number for each nesting level, of which the first is ours; it is set for other programs
+  // too, so that a large one is no mistake.
+  const bool ours = std::strcmp(name, "RECURLM_NUM_THREADS") == 0;
+  if (end == text || (*end != '\0' && *end != ',') || value < 1 || (ours && value > max_threads()))
     throw std::invalid_argument(std::string(name) + " must be a number of threads from 1 to " +
                                 std::to_string(max_threads()) + ", not '" + text + "'");
-  return static_cast<int>(value);
+  return static_cast<int>(std::min<long>(value, max_threads()));
 }
 
 int initial_threads() {

@@ -14,6 +14,10 @@ import numpy as np
 from .typing import Array
 
 
+class DamagedFileError(ValueError):
+    """A file does not hold what its name says."""
+
+
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A name for a file that takes the place of ``path`` when the block ends, and vanishes if an error ends it.
@@ -25,6 +29,8 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise IsADirectoryError(f"{path} is a folder, expected the name of a file")
     with _temporary(path) as temporary:
         yield temporary
+        # Some writers let nobody else read; the folder around it was made with the process's own mask.
+        os.chmod(temporary, temporary.parent.stat().st_mode & 0o666)
         _flush(temporary)
         os.replace(temporary, path)
     flush_folder(path.parent)
@@ -235,7 +241,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     try:
         return json.loads(Path(path).read_bytes())
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"{path} is damaged: it is not valid JSON ({error})") from None
+        raise DamagedFileError(f"{path} is damaged: it is not valid JSON ({error})") from None
 
 
 def write_safetensors(
@@ -259,9 +265,11 @@ def iterate_safetensors(path: str | os.PathLike[str]) -> Iterator[tuple[str, Arr
     """As ``read_safetensors``, an array after the other, so that they need not be in memory together."""
     from safetensors import SafetensorError, safe_open
 
+    with open(path, "rb"):
+        pass  # safetensors calls every file missing that it cannot open
     try:
         with safe_open(path, framework="np") as file:
             for name in file.keys():  # noqa: SIM118 - it is no mapping
                 yield name, file.get_tensor(name)
     except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{path} is damaged: it is not a valid safetensors file ({error})") from None
+        raise DamagedFileError(f"{path} is damaged: it is not a valid safetensors file ({error})") from None

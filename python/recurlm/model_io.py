@@ -139,7 +139,7 @@ def save_weights(model: Model, path: str | os.PathLike[str]) -> None:
 
 def load_weights(model: Model, path: str | os.PathLike[str]) -> None:
     """See ``Model.load_weights``."""
-    named, arrays = model.named_weights(), files.read_safetensors(path)
+    named, arrays = model.named_weights(), files.read_safetensors(os.fspath(path))
     _check_arrays(arrays, {name: parameter.value for name, parameter in named.items()}, str(path))
     for name, parameter in named.items():
         parameter.assign(arrays[name])

@@ -33,6 +33,7 @@ def test_best_isa_and_every_core_by_default() -> None:
     [
         ({"OMP_NUM_THREADS": "3"}, "3"),
         ({"OMP_NUM_THREADS": "3,2"}, "3"),  # one number for each level of nesting
+        ({"OMP_NUM_THREADS": "100000"}, str(max(64, 4 * _core.available_cores()))),  # meant for other programs
         ({"RECURLM_NUM_THREADS": "5"}, "5"),
         ({"RECURLM_NUM_THREADS": "5", "OMP_NUM_THREADS": "3"}, "5"),
     ],

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recurlm import LanguageModel
@@ -68,8 +69,10 @@ def test_a_folder_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("option", "value", "sentence"),
     [
-        ("--units", "0", "--units must be an integer from 1 to 2**31 - 1, got 0"),
-        ("--units", "9" * 20, "--units must be an integer from 1 to 2**31 - 1, got " + "9" * 20),
+        ("--units", "0", "--units must be an integer from 1 to 2,147,483,647, got 0"),
+        ("--units", "9" * 20, "--units must be an integer from 1 to 2,147,483,647, got " + "9" * 20),
+        ("--layers", "1001", "--layers must be an integer from 1 to 1,000, got 1001"),
+        ("--warmup-steps", "-1", "--warmup-steps must be at least 0, got -1"),
         ("--dropout", "1", "--dropout must be at least 0 and below 1, got 1.0"),
         ("--epochs", "0", "--epochs must be from 1 to 9,007,199,254,740,992, got 0"),
         ("--epochs", "1" + 400 * "0", "--epochs must be from 1 to 9,007,199,254,740,992, got 1" + 400 * "0"),
@@ -144,7 +147,7 @@ def _rewrite(**changes: object) -> Callable[[Path], None]:
         (
             "config.json",
             _rewrite(units="24"),
-            "config.json is damaged: units must be an integer from 1 to 2**31 - 1, got '24'",
+            "config.json is damaged: units must be an integer from 1 to 2,147,483,647, got '24'",
         ),
         ("config.json", _rewrite(layers=1), "model.safetensors does not fit config.json: lstm_1.bias is unknown"),
         ("config.json", _rewrite(more=1), r"fields ['more'] are missing or unknown"),
@@ -268,6 +271,10 @@ def test_wrong_types(model: LanguageModel) -> None:
         model.score([3])  # type: ignore[list-item]
     with pytest.raises(TypeError, match="prompt: text must be a str, got bytes"):
         model.generate(b"the")  # type: ignore[call-overload]
+    with pytest.raises(ValueError, match="units must be an integer from 1 to 2,147,483,647, got 'a'"):
+        LanguageModel(units="a")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="weights must be a list of arrays, got int"):
+        model.model.set_weights(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no vocabulary yet: call fit first"):
         LanguageModel().generate("a")
     with pytest.raises(TypeError, match=r"top_k must be an integer, got 1\.5"):
@@ -278,6 +285,30 @@ def test_wrong_types(model: LanguageModel) -> None:
         model.generate("the", samples=2.0)  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="stop must not hold an empty string"):
         model.generate("the", stop=[""])
+
+
+def test_a_run_that_diverges_says_so_and_saves_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The updates overflow before the loss of a step does; validation or the next step tells."""
+    source = samples.text_file(tmp_path)
+    options = ["--units", "8", "--batch-size", "4", "--window", "16", "--epochs", "1", "--learning-rate", "1e30"]
+    sentence = error_of(capsys, "train", source, "--out", tmp_path / "m", *options)
+    assert sentence.startswith("epoch 1, step ")
+    assert "lower the learning rate" in sentence
+    assert not (tmp_path / "m").exists()
+
+
+def test_what_predicts_no_numbers_is_not_saved(tmp_path: Path) -> None:
+    lm = samples.trained(samples.text_file(tmp_path), epochs=1)
+    lm.model.set_weights([np.full_like(weight, np.nan) for weight in lm.model.get_weights()])
+    with pytest.raises(FloatingPointError, match="predicts no numbers and was not saved"):
+        lm.save(tmp_path / "m")
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_share_that_holds_out_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = samples.text_file(tmp_path)
+    sentence = error_of(capsys, "train", source, "--out", tmp_path / "m", "--validation-split", "1e-9")
+    assert sentence.startswith("--validation-split must hold out at least one of ")
 
 
 def test_tied_weights_need_one_width() -> None:

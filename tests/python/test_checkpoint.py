@@ -1,5 +1,6 @@
 import errno
 import json
+import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -301,8 +302,21 @@ def test_a_damaged_checkpoint_gets_a_sentence(tmp_path: Path, source: Path) -> N
     training = json.loads(path.read_text(encoding="utf-8"))
     del training["position"]
     path.write_text(json.dumps(training), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"training.json is damaged: KeyError\('position'\)"):
+    with pytest.raises(ValueError, match=r"training.json is damaged: KeyError\('position'\); delete .* to start anew"):
         fit(source, tmp_path / "c", resume=True)
+
+
+def test_an_older_checkpoint_is_named_where_the_newest_is_damaged(tmp_path: Path, source: Path) -> None:
+    folder = tmp_path / "c"
+    with pytest.raises(KeyboardInterrupt):
+        fit(source, folder, 5, checkpoint_every=2)
+    older, newest = (checkpoint.path_of(folder, step) for step in checkpoint.list_steps(folder)[-2:])
+    weights = newest / "training.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(ValueError, match=rf"is damaged.*; delete {newest} to go on from {older}"):
+        fit(source, folder, resume=True)
+    shutil.rmtree(newest)
+    fit(source, folder, resume=True)
 
 
 @pytest.mark.parametrize(

@@ -121,6 +121,17 @@ def test_checkpoints_and_stored_ids_that_a_killed_process_left_are_removed(tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["step-7"]
 
 
+def test_files_may_be_read_by_those_whom_the_mask_lets(tmp_path: Path) -> None:
+    """safetensors writes for the owner alone."""
+    before = os.umask(0o027)
+    try:
+        files.write_safetensors(tmp_path / "weights.safetensors", {"a": np.zeros(3, np.float32)})
+        files.write_json(tmp_path / "config.json", {})
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
+
+
 def test_disk_full_keeps_the_previous_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = saved(tmp_path / "model")
     before = Model.load(folder).get_weights()[0]

@@ -132,7 +132,7 @@ def test_weights_are_checked_before_any_is_changed() -> None:
         (lambda: Dense(3, "gelu"), "activation must be one of linear, tanh, sigmoid, relu, softmax, got 'gelu'"),
         (lambda: Dense(0), "units must be a positive integer, got 0"),
         (lambda: Embedding(2.5, 3), "input_dim must be a positive integer, got 2.5"),
-        (lambda: Dropout(1.5), "rate must be from 0 to 1, got 1.5"),
+        (lambda: Dropout(1.5), "rate must be a number from 0 to 1, got 1.5"),
         (lambda: Dense(3, kernel_initializer="glorot"), "unknown initializer 'glorot'; known are"),
         (lambda: Dense(3, tied_to=Embedding(4, 2)), "tied_to must be an Embedding with input_dim 3"),
         (lambda: Dense(3, dtype="float16"), "dtype must be float32, got 'float16'"),

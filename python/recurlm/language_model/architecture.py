@@ -37,14 +37,14 @@ class Architecture:
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {self.cell!r}")
-        for name in ("units", "layers", "embedding_dim"):
+        for name, most in (("units", 2**31 - 1), ("layers", 1000), ("embedding_dim", 2**31 - 1)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value < 2**31:
-                raise ValueError(f"{name} must be an integer from 1 to 2**31 - 1, got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= most:
+                raise ValueError(f"{name} must be an integer from 1 to {most:,}, got {value!r}")
             object.__setattr__(self, name, int(value))  # JSON takes no NumPy numbers
         object.__setattr__(self, "seed", check_seed(self.seed))
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout}")
+        if not isinstance(self.dropout, (int, float, np.number)) or not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
         object.__setattr__(self, "dropout", float(self.dropout))
         if self.tie_weights and self.embedding_dim != self.units:
             raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import checkpoint
 from ..callbacks import Callback
-from ..files import read_json, read_safetensors, write_json, write_safetensors
+from ..files import DamagedFileError, read_json, read_safetensors, write_json, write_safetensors
 from ..layers.recurrent import Recurrent
 from ..model import Model
 from ..model_io import ModelState
@@ -166,10 +167,17 @@ class Run(Callback):
         if self._done() >= 1 or self._impatient():
             self._progress.say("this run has ended: there is nothing left to train")
         else:
-            self._train(callbacks)
+            try:
+                self._train(callbacks)
+            except FloatingPointError:
+                self._keep_best()
+                raise
+        self._keep_best()
+        return self._position.history
+
+    def _keep_best(self) -> None:
         if self._best_weights is not None:
             self._network.set_weights(self._best_weights)
-        return self._position.history
 
     def _train(self, callbacks: Sequence[Callback]) -> None:
         with self._interruption:
@@ -218,6 +226,11 @@ class Run(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         position, logs = self._position, per_token(logs or {})
+        if not math.isfinite(logs.get("val_loss", 0.0)):
+            raise FloatingPointError(
+                f"epoch {epoch + 1}, step {position.window}: the validation loss is {logs['val_loss']}: training has "
+                "diverged, lower the learning rate or clip the gradients"
+            )
         logs["tokens_per_second"] = self._progress.tokens_per_second
         for name, value in logs.items():
             position.history.setdefault(name, []).append(float(value))
@@ -281,6 +294,17 @@ class Run(Callback):
 
     def _resume(self, folder: Path) -> None:
         path = checkpoint.newest(folder)
+        try:
+            self._restore(path)
+        except DamagedFileError as error:
+            older = checkpoint.list_steps(folder)[:-1]
+            instead = f"go on from {checkpoint.path_of(folder, older[-1])}" if older else "start anew"
+            raise ValueError(f"{error}; delete {path} to {instead}") from None
+        if self._position.best_step is not None:
+            best = dict(storage.iterate_weights(self._network, checkpoint.path_of(folder, self._position.best_step)))
+            self._best_weights = [best[name] for name in self._network.named_weights()]
+
+    def _restore(self, path: Path) -> None:
         training = read_json(path / "training.json")
         try:
             if training["format_version"] != FORMAT_VERSION:
@@ -299,16 +323,13 @@ class Run(Callback):
             self._network.set_state(ModelState(arrays, training["state"]))
             self._position = self._read_position(path, training["position"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"{path / 'training.json'} is damaged: {error!r}") from None
-        if self._position.best_step is not None:
-            best = dict(storage.iterate_weights(self._network, checkpoint.path_of(folder, self._position.best_step)))
-            self._best_weights = [best[name] for name in self._network.named_weights()]
+            raise DamagedFileError(f"{path / 'training.json'} is damaged: {error!r}") from None
 
     def _read_position(self, path: Path, fields: Any) -> Position:
         try:
             return Position.restore(fields, self._streams.steps)
         except ValueError as error:
-            raise ValueError(f"{path / 'training.json'} is damaged: {error}") from None
+            raise DamagedFileError(f"{path / 'training.json'} is damaged: {error}") from None
 
     def _check_config(self, path: Path) -> None:
         before, now = storage.read_config(path), storage.config(self._lm)

@@ -73,7 +73,8 @@ class LanguageModel:
     ):
         self.tokenizer = tokenizers.get(tokenizer)
         if embedding_dim is None:
-            embedding_dim = units if tie_weights or self.tokenizer.kind == "word" else min(units, 64)
+            wide = tie_weights or self.tokenizer.kind == "word" or not isinstance(units, int)  # checked below
+            embedding_dim = units if wide else min(units, 64)
         self.architecture = Architecture(cell, units, layers, embedding_dim, dropout, tie_weights, seed)
         self.separate_texts = False
         self._model: Model | None = None

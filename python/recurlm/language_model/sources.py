@@ -59,5 +59,11 @@ def read_sources(
     if validation_split == 0:
         return Sources(corpus.ids, None, 0, texts.separate, corpus.key, "nothing")
     train, held_out = corpus.split(validation_split)
+    if len(held_out) == 0:
+        total = len(corpus.ids)
+        raise ValueError(
+            f"validation_split must hold out at least one of {total:,} tokens, or be 0 to hold out nothing, "
+            f"got {validation_split}"
+        )
     key = f"the last {len(held_out)} tokens"
     return Sources(train, held_out, validation_split, texts.separate, corpus.key, key)

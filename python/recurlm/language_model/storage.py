@@ -53,6 +53,8 @@ def write(lm: LanguageModel, folder: Path) -> None:
     atomic_write(folder / "tokenizer.json", lm.tokenizer.to_json().encode())
     ids = _probe(lm)
     log_probs = [float(value) for value in _predict(lm, ids)]
+    if not np.isfinite(log_probs).all():
+        raise FloatingPointError("the model predicts no numbers and was not saved: its training has diverged")
     write_json(folder / "selftest.json", {"ids": ids.tolist(), "log_probs": log_probs})
 
 
@@ -174,10 +176,10 @@ def _check(lm: LanguageModel, folder: Path) -> None:
         ids = np.array(saved["ids"], np.int32)
         expected = np.array(saved["log_probs"], np.float64)
         difference = float(np.abs(_predict(lm, ids) - expected).max())
-    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
-        raise ValueError(f"{path} is damaged: {error!r}") from None
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError):
+        raise ValueError(f"{path} is damaged: expected a few ids and as many log_probs") from None
     if not difference <= _TOLERANCE:
         raise ValueError(
             f"{folder} does not predict what it did when it was saved (log-probabilities differ by {difference:.2g}): "
-            "a file was changed; check=False loads it all the same"
+            "a file was changed; LanguageModel.load(..., check=False) loads it all the same"
         )

@@ -199,6 +199,8 @@ class Layer:
 
 def assign(owner: str, parameters: Sequence[Parameter], weights: Sequence[Any]) -> None:
     """Copy ``weights`` into ``parameters`` after all shapes were checked."""
+    if not isinstance(weights, Sequence):
+        raise TypeError(f"{owner}: weights must be a list of arrays, got {type(weights).__name__}")
     if len(weights) != len(parameters):
         raise ValueError(f"{owner} has {len(parameters)} weights, got {len(weights)}")
     arrays = [np.asarray(weight, np.float32) for weight in weights]

@@ -217,7 +217,8 @@ class WordTokenizer(Tokenizer):
         # Equal counts in order of spelling: the vocabulary does not depend on where the chunks were cut.
         ranked = sorted((w for w, n in counts.items() if n >= self.minimum_count), key=lambda w: (-counts[w], w))
         if not ranked:
-            raise ValueError(f"the text has no word that occurs {self.minimum_count} times or more")
+            pattern = "" if self.pattern is None else f" and matches the pattern {self.pattern!r}"
+            raise ValueError(f"the text has no word that occurs {self.minimum_count} times or more{pattern}")
         self._set(ranked if self.size is None else ranked[: self.size - len(self._special)])
 
     def _words(self, chunks: Iterable[str]) -> Iterator[list[str]]:
