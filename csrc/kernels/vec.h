@@ -61,7 +61,7 @@ RECURLM_INLINE vec load_n(const float* p, index n) {
   return n >= lanes ? load(p) : vec{_mm256_maskload_ps(p, first_lanes(n))};
 }
 RECURLM_INLINE void store(float* p, vec a) { _mm256_storeu_ps(p, a.v); }
-// A masked store is some twenty operations inside AMD's cores: whole vectors go without, worth 4 to 13 points of the peak.
+// A masked store is some twenty operations inside AMD's cores: whole vectors go without (3 to 10 points of the peak).
 RECURLM_INLINE void store_n(float* p, vec a, index n) {
   n >= lanes ? store(p, a) : _mm256_maskstore_ps(p, first_lanes(n), a.v);
 }
