@@ -311,6 +311,10 @@ def test_a_share_that_holds_out_nothing(tmp_path: Path, capsys: pytest.CaptureFi
     assert sentence.startswith("--validation-split must hold out at least one of ")
 
 
+def test_units_may_be_a_number_of_numpy() -> None:
+    assert LanguageModel(units=np.int64(512)).architecture == LanguageModel(units=512).architecture  # type: ignore[arg-type]
+
+
 def test_tied_weights_need_one_width() -> None:
     with pytest.raises(ValueError, match="tie_weights needs one width, got embedding_dim=4 and units=8"):
         LanguageModel(units=8, embedding_dim=4, tie_weights=True)

@@ -73,8 +73,8 @@ class LanguageModel:
     ):
         self.tokenizer = tokenizers.get(tokenizer)
         if embedding_dim is None:
-            wide = tie_weights or self.tokenizer.kind == "word" or not isinstance(units, int)  # checked below
-            embedding_dim = units if wide else min(units, 64)
+            wide = tie_weights or self.tokenizer.kind == "word" or not isinstance(units, (int, np.integer))
+            embedding_dim = units if wide else min(units, 64)  # units that are no integer are refused below
         self.architecture = Architecture(cell, units, layers, embedding_dim, dropout, tie_weights, seed)
         self.separate_texts = False
         self._model: Model | None = None
