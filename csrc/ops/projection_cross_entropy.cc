@@ -12,10 +12,11 @@ namespace {
 // Rows of logits that exist at a time: enough that reading and writing the weights' gradient once a chunk costs little beside
 // the products (each of its elements meets hundreds of rows), few enough that memory does not grow with the number of tokens.
 // Small vocabularies take more rows, since each chunk ends with a few barriers.
+index most_chunk_rows(index classes) { return std::max(index{512}, (index{1} << 18) / classes); }
+
 // Chunks are even, so that no short one is left for the end.
 index chunk_rows(index rows, index classes) {
-  const index most = std::max(index{512}, (index{1} << 18) / classes);
-  return std::max(ceil_div(rows, std::max(ceil_div(rows, most), index{1})), index{1});
+  return std::max(ceil_div(rows, std::max(ceil_div(rows, most_chunk_rows(classes)), index{1})), index{1});
 }
 
 // One call: what it takes from the workspace, and the arithmetic that each thread of a team shares.
@@ -37,6 +38,7 @@ class Projection {
   const MatrixView dx_;
   const LinearGradients out_;
   const LinearOperands linear_;
+  const index chunk_;
   RightOperand kernel_, transposed_;
   LinearWeightGradient weight_gradient_;
   Panels logits_;
@@ -47,11 +49,13 @@ Projection::Projection(Workspace::Frame& frame, ConstMatrixView x, const LinearW
                        const std::int32_t* targets, const float* row_weights, const TokenScores& scores,
                        MatrixView dx, const LinearGradients& out, int threads)
     : x_(x), targets_(targets), row_weights_(row_weights), scores_(scores), dx_(dx), out_(out), linear_(frame, weights),
-      kernel_(frame, linear_.forward(), chunk_rows(x.rows, weights.outputs()), threads) {
-  const index chunk = chunk_rows(x.rows, weights.outputs());
-  if (dx) transposed_ = RightOperand(frame, linear_.backward(), chunk, threads);
-  logits_ = frame.take_panels(chunk, panels_of(weights.outputs()));
-  if (out.kernel) weight_gradient_ = LinearWeightGradient(frame, linear_, chunk);
+      chunk_(chunk_rows(x.rows, weights.outputs())) {
+  // Room for as many rows as a chunk may have: a later call with fewer rows can have larger chunks, and needs no more.
+  const index room = std::min(x.rows, most_chunk_rows(weights.outputs()));
+  kernel_ = RightOperand(frame, linear_.forward(), room, threads);
+  if (dx) transposed_ = RightOperand(frame, linear_.backward(), room, threads);
+  logits_ = frame.take_panels(room, panels_of(weights.outputs()));
+  if (out.kernel) weight_gradient_ = LinearWeightGradient(frame, linear_, room);
   logit_columns_ = packed_columns(frame, logits_);
 }
 
@@ -63,8 +67,8 @@ void Projection::operator()(Team& team) const {
             linear_.bias);
   team.barrier();
   // At least one chunk, so that the gradients of an empty batch are written.
-  for (index first = 0; first == 0 || first < x_.rows; first += logits_.rows)
-    chunk(team, first, std::min(logits_.rows, x_.rows - first));
+  for (index first = 0; first == 0 || first < x_.rows; first += chunk_)
+    chunk(team, first, std::min(chunk_, x_.rows - first));
 }
 
 void Projection::chunk(Team& team, index first, index rows) const {

@@ -72,6 +72,16 @@ def test_fewer_rows_need_no_more(sizes: tuple[int, int, int], isa: str, threads:
     assert (workspace.nbytes, workspace.growths) == (nbytes, growths)
 
 
+def test_fewer_rows_in_larger_chunks_need_no_more(isa: str, threads: int) -> None:
+    """600 rows of 500 classes are two chunks of 300, 500 rows are one."""
+    workspace = _core.Workspace()
+    loss_call(600, 500)(workspace)
+    nbytes, growths = workspace.nbytes, workspace.growths
+    for rows in (500, 300, 1):
+        loss_call(rows, 500)(workspace)
+    assert (workspace.nbytes, workspace.growths) == (nbytes, growths)
+
+
 def test_users_share_one_workspace_of_the_size_of_the_largest() -> None:
     every = [call for shapes in CALLS.values() for call in shapes]
     shared, alone = _core.Workspace(), []
