@@ -1,4 +1,5 @@
 import io
+import itertools
 import os
 import re
 from contextlib import closing
@@ -33,13 +34,16 @@ def test_lines_fit_and_the_bar_stays_one(monkeypatch: pytest.MonkeyPatch, epoch:
     terminal = Terminal()
     monkeypatch.setattr("sys.stderr", terminal)
     monkeypatch.setattr("os.get_terminal_size", lambda descriptor: os.terminal_size((COLUMNS, 24)))
+    seconds = itertools.count()  # of a clock that ticks when read: the time left is the longest that is shown
+    monkeypatch.setattr("recurlm.language_model.progress.time.perf_counter", lambda: float(next(seconds)))
     with closing(Progress(True, None, lambda: "")) as progress:
         progress.begin(0)
         progress._tokens, progress._training_seconds = rate * 1000, 1000.0
         progress.step(0, loss, 1e-7)
         (bar,) = (line for line in terminal.shown() if line.endswith(" left"))
+        assert bar.endswith(", 99:59:59 left")
         assert len(bar) <= COLUMNS
-        assert bar.index("| loss ") - bar.index("|") > 9
+        assert bar.index("| loss ") - bar.index("|") > 6
         progress.validate()
         assert any(line.endswith("| validating") for line in terminal.shown())
         progress.epoch(epoch, {"loss": loss, "val_loss": loss})
