@@ -13,7 +13,13 @@ constexpr const char* dtype_name<float>() { return "float32"; }
 template <>
 constexpr const char* dtype_name<double>() { return "float64"; }
 template <>
+constexpr const char* dtype_name<std::int8_t>() { return "int8"; }
+template <>
+constexpr const char* dtype_name<std::uint16_t>() { return "uint16"; }
+template <>
 constexpr const char* dtype_name<std::int32_t>() { return "int32"; }
+template <>
+constexpr const char* dtype_name<std::int64_t>() { return "int64"; }
 template <>
 constexpr const char* dtype_name<bool>() { return "bool"; }
 
@@ -65,6 +71,9 @@ py::array checked_array(py::handle object, const char* name, const Shape& shape,
 
 template py::array checked_array<float>(py::handle, const char*, const Shape&, Access);
 template py::array checked_array<double>(py::handle, const char*, const Shape&, Access);
+template py::array checked_array<std::int8_t>(py::handle, const char*, const Shape&, Access);
+template py::array checked_array<std::uint16_t>(py::handle, const char*, const Shape&, Access);
+template py::array checked_array<std::int64_t>(py::handle, const char*, const Shape&, Access);
 template py::array checked_array<std::int32_t>(py::handle, const char*, const Shape&, Access);
 template py::array checked_array<bool>(py::handle, const char*, const Shape&, Access);
 

@@ -14,6 +14,15 @@ namespace py = pybind11;
 
 namespace recurlm::bindings {
 
+namespace {
+
+void check_measurement(double seconds, int threads) {
+  require(seconds > 0 && seconds <= 3600, "seconds must be above 0 and at most 3600", seconds);
+  require(threads >= 1 && threads <= max_threads(), "threads must be from 1 to " + std::to_string(max_threads()), threads);
+}
+
+}  // namespace
+
 void bind_machine(py::module_& module) {
   module.def("supported_isas", [] {
     std::vector<std::string> names;
@@ -27,12 +36,16 @@ void bind_machine(py::module_& module) {
   module.def("get_num_threads", &get_num_threads);
   module.def("set_num_threads", &set_num_threads, py::arg("threads"));
   module.def("measure_peak", [](double seconds, int threads) {
-    require(seconds > 0 && seconds <= 3600, "seconds must be above 0 and at most 3600", seconds);
-    require(threads >= 1 && threads <= max_threads(), "threads must be from 1 to " + std::to_string(max_threads()),
-            threads);
+    check_measurement(seconds, threads);
     py::gil_scoped_release release;
     return measure_peak(seconds, threads);
   }, py::arg("seconds"), py::arg("threads"));
+  module.def("measure_bandwidth", [](double megabytes, double seconds, int threads) {
+    check_measurement(seconds, threads);
+    require(megabytes >= 0.01 && megabytes <= 1e5, "megabytes must be from 0.01 to 100000", megabytes);
+    py::gil_scoped_release release;
+    return measure_bandwidth(megabytes * 1e6, seconds, threads);
+  }, py::arg("megabytes"), py::arg("seconds"), py::arg("threads"));
   py::class_<PyWorkspace>(module, "Workspace")
       .def(py::init<>())
       .def_property_readonly("nbytes", [](const PyWorkspace& workspace) { return workspace.peek().nbytes(); })

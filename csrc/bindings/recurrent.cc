@@ -30,11 +30,6 @@ const char* kind_name(const CellSpec& spec) {
   return spec.kind == CellKind::rnn ? "rnn" : spec.kind == CellKind::gru ? "gru" : "lstm";
 }
 
-Shape bias_shape(const CellSpec& spec) {
-  const index gates = spec.gates() * spec.units;
-  return spec.separate_recurrent_gates() ? Shape{2, gates} : Shape{gates};
-}
-
 void require_state_c(const CellSpec& spec, py::handle c, const char* name) {
   if ((spec.kind == CellKind::lstm) == c.is_none())
     throw py::value_error(std::string(name) + (c.is_none() ? " is needed by an lstm" : " must be None but for an lstm"));
@@ -96,6 +91,11 @@ void py_recurrent_backward(const CellSpec& spec, py::handle x, py::handle kernel
 }
 
 }  // namespace
+
+Shape bias_shape(const CellSpec& spec) {
+  const index gates = spec.gates() * spec.units;
+  return spec.separate_recurrent_gates() ? Shape{2, gates} : Shape{gates};
+}
 
 CellWeights read_cell_weights(const CellSpec& spec, py::handle kernel, py::handle recurrent_kernel, py::handle bias) {
   const index gates = spec.gates() * spec.units;

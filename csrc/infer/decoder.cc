@@ -3,172 +3,194 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <cstring>
 #include <limits>
 #include <stdexcept>
 
-#include "kernels/table.h"
-#include "ops/embedding.h"
+#include "infer/prefix_tree.h"
 
 namespace recurlm {
 
-namespace {
-
-std::uint64_t next_id() {
-  static std::atomic<std::uint64_t> last{0};
-  return ++last;
-}
-
-}  // namespace
+DecodingState::DecodingState(const PackedModel& model, index streams, std::uint64_t seed)
+    : model_(model.id()),
+      streams_(streams),
+      seed_(seed),
+      states_(model, streams),
+      seen_(static_cast<std::size_t>(streams * model.classes())),
+      finished_(static_cast<std::size_t>(streams)),
+      samplers_(static_cast<std::size_t>(streams), Sampler(model.classes())) {}
 
 DecodingState::DecodingState(const DecodingState& other)
-    : decoder_(other.decoder_),
+    : model_(other.model_),
       streams_(other.streams_),
       seed_(other.seed_),
       position_(other.position_),
-      h_(other.h_),
-      c_(other.c_),
+      states_(other.states_),
       next_(other.next_),
       seen_(other.seen_),
       banned_(other.banned_),
       finished_(other.finished_),
-      logits_(other.logits_),
       samplers_(other.samplers_) {}
 
-Decoder::Decoder(ConstMatrixView embedding, const std::vector<DecoderLayer>& layers, const LinearWeights& projection)
-    : id_(next_id()),
-      embedding_(embedding.data, embedding.data + embedding.size()),
-      embedding_rows_(embedding.rows),
-      embedding_cols_(embedding.cols),
-      classes_(projection.outputs()),
-      projection_(frame_, projection),
-      kernel_(frame_.take_panels(projection_.forward().depth, projection_.forward().panels)) {
-  for (const DecoderLayer& layer : layers) {
-    const CellSpec& spec = layer.spec;
-    const Column* columns = take_gate_columns(frame_, spec);
-    layers_.push_back({spec, take_packed_cell(frame_, spec, columns, frame_.take_panels(spec.input_dim, spec.panels()))});
-  }
-  parallel(threads_for(static_cast<double>(storage_.nbytes())), [&](Team& team) {
-    pack(team, projection_.forward(), kernel_);
-    pack_bias(team, projection.bias, projection_.output_columns, kernel_.panels, 0.0f, projection_.bias);
-    for (std::size_t l = 0; l < layers.size(); ++l) {
-      const PackedCell& packed = layers_[l].packed;
-      pack(team, Packable::columns_of(layers[l].weights.kernel, packed.columns, packed.kernel.panels()), packed.kernel.packed);
-      pack_cell(team, layers[l].spec, layers[l].weights, packed);
-    }
-  });
-}
-
-double Decoder::operations(index rows) const {
-  double products = 0;
-  for (const Layer& layer : layers_)
-    products += static_cast<double>(layer.spec.gates() * layer.spec.units * (layer.spec.input_dim + layer.spec.units));
-  return 2 * products * static_cast<double>(rows);
-}
-
-DecodingState Decoder::begin(const std::vector<std::vector<std::int32_t>>& prompts, std::uint64_t seed,
-                             const std::vector<std::int32_t>& banned) const {
-  const auto streams = prompts.size(), classes = static_cast<std::size_t>(classes_);
-  DecodingState state(id_, static_cast<index>(streams), seed);
-  for (const Layer& layer : layers_) {
-    const std::size_t size = streams * static_cast<std::size_t>(layer.spec.units);
-    state.h_.emplace_back(size);
-    state.c_.emplace_back(layer.spec.kind == CellKind::lstm ? size : 0);
-  }
-  state.seen_.resize(streams * classes);
-  state.banned_.resize(classes);
-  state.finished_.resize(streams);
-  state.logits_.resize(streams * classes);
-  state.samplers_.resize(streams);
-  for (std::int32_t id : banned) state.banned_[static_cast<std::size_t>(id)] = 1;
-
-  std::size_t longest = 0;
-  for (std::size_t s = 0; s < streams; ++s) {
+DecodingState begin(const PackedModel& model, const std::vector<std::vector<std::int32_t>>& prompts, std::uint64_t seed,
+                    const std::vector<std::int32_t>& banned) {
+  const index classes = model.classes();
+  DecodingState state(model, static_cast<index>(prompts.size()), seed);
+  state.banned_ = banned;
+  std::sort(state.banned_.begin(), state.banned_.end());
+  std::vector<Text> texts;  // all but the last token
+  for (std::size_t s = 0; s < prompts.size(); ++s) {
+    texts.push_back({prompts[s].data(), static_cast<index>(prompts[s].size()) - 1, s});
     state.next_.push_back(prompts[s].back());
-    longest = std::max(longest, prompts[s].size() - 1);
+    std::uint8_t* seen = state.seen_.data() + s * static_cast<std::size_t>(classes);
     for (std::int32_t id : prompts[s])
-      if (id < classes_) state.seen_[s * classes + static_cast<std::size_t>(id)] = 1;
+      if (id < classes) seen[id] = 1;
   }
-  // Everything but the last token, in windows that bound the memory of a long prompt; shorter prompts are masked.
-  constexpr std::size_t window = 64;
-  std::vector<std::int32_t> ids(window * streams);
-  std::vector<unsigned char> mask(window * streams);
-  for (std::size_t first = 0; first < longest; first += window) {
-    const std::size_t steps = std::min(window, longest - first);
-    for (std::size_t t = 0; t < steps; ++t)
-      for (std::size_t s = 0; s < streams; ++s) {
-        const bool present = first + t + 1 < prompts[s].size();
-        mask[t * streams + s] = present;
-        ids[t * streams + s] = present ? prompts[s][first + t] : 0;
-      }
-    read(state, static_cast<index>(steps), ids.data(), mask.data());
+  PrefixTree tree(std::move(texts));
+  TreeReader reader(model, state.workspace_);
+  while (const Segment* segment = tree.next()) {
+    reader.read(*segment, tree);
+    for (index row = 0; row < segment->rows(); ++row)
+      for (const Text& text : tree.texts_of(*segment, row))
+        if (text.length == segment->end()) reader.copy_state(row, static_cast<index>(text.tag), state.states_);
   }
   return state;
 }
 
-void Decoder::read(DecodingState& state, index steps, const std::int32_t* ids, const unsigned char* mask) const {
-  Workspace::Frame frame(state.workspace_);
-  const index streams = state.streams_, rows = steps * streams;
-  auto* embedded = frame.take<float>(rows * embedding_cols_);
-  embedding_forward(rows, ids, {embedding_.data(), embedding_rows_, embedding_cols_}, embedded);
-  const float* x = embedded;
-  for (std::size_t l = 0; l < layers_.size(); ++l) {
-    const CellSpec& spec = layers_[l].spec;
-    const index size = streams * spec.units;
-    const auto bytes = static_cast<std::size_t>(size) * sizeof(float);
-    const bool has_c = spec.kind == CellKind::lstm;
-    auto* h = frame.take<float>((steps + 1) * size);
-    auto* c = has_c ? frame.take<float>((steps + 1) * size) : nullptr;
-    std::memcpy(h, state.h_[l].data(), bytes);
-    if (has_c) std::memcpy(c, state.c_[l].data(), bytes);
-    const Sequence sequence{steps, streams, {x, rows, spec.input_dim}, nullptr, mask, false, h, c,
-                            frame.take<float>(spec.saved_size(steps, streams))};
-    const CellRun run(frame, spec, sequence);
-    parallel(threads_for(operations(streams)), [&](Team& team) { run_forward(team, run, layers_[l].packed); });
-    std::memcpy(state.h_[l].data(), h + steps * size, bytes);
-    if (has_c) std::memcpy(state.c_[l].data(), c + steps * size, bytes);
-    x = h + size;
+// One call: everything that the loop over tokens needs, taken beforehand.
+class Generation {
+ public:
+  Generation(Workspace::Frame& frame, const PackedModel& model, DecodingState& state, const Sampling& sampling,
+             const std::vector<std::int32_t>& stop_ids, int threads);
+
+  // False where the model's output was not finite.
+  static bool run(const PackedModel& model, DecodingState& state, index count, const Sampling& sampling,
+                  const std::vector<std::int32_t>& stop_ids, std::int32_t* ids, float* log_probs);
+
+ private:
+  void draw_all(Team& team, index count, std::int32_t* ids, float* log_probs);
+  void project(const Team& team, const float* h, bool log_probs);
+  void prepare_block(index stream, index block, bool log_probs) const;
+  void draw(index stream, index n, std::int32_t* id, float* log_prob);
+  SoftmaxRow raw_row(index stream) const { return {classes_, logits_ + stream * classes_, at(raw_blocks_, stream), 1.0}; }
+  SoftmaxRow drawn_row(index stream) const {
+    return {classes_, drawn_logits_ + stream * classes_, at(blocks_, stream), sampling_.scale()};
   }
+  SoftmaxBlock* at(SoftmaxBlock* blocks, index stream) const { return blocks + stream * output_.blocks(); }
+
+  const PackedModel& model_;
+  DecodingState& state_;
+  const Sampling& sampling_;
+  const std::vector<std::int32_t>& stop_ids_;
+  const index streams_, classes_;
+  StackBuffers buffers_;
+  const LayerStack forth_, back_;  // from the first slot of the states to the second, and back
+  const OutputLayer output_;
+  float *logits_, *drawn_logits_;         // (S, V): the model's; penalised, or the same
+  SoftmaxBlock *raw_blocks_, *blocks_;    // (S, blocks) of them; at the scale of the temperature
+  std::atomic<bool> finite_{true};
+};
+
+Generation::Generation(Workspace::Frame& frame, const PackedModel& model, DecodingState& state, const Sampling& sampling,
+                       const std::vector<std::int32_t>& stop_ids, int threads)
+    : model_(model),
+      state_(state),
+      sampling_(sampling),
+      stop_ids_(stop_ids),
+      streams_(state.streams_),
+      classes_(model.classes()),
+      buffers_(frame, model, 1, streams_),
+      forth_(frame, model, buffers_, threads),
+      back_(frame, model, buffers_, threads, true),
+      output_(frame, model, threads),
+      logits_(frame.take<float>(streams_ * classes_)),
+      drawn_logits_(sampling.penalises() ? frame.take<float>(streams_ * classes_) : logits_),
+      raw_blocks_(frame.take<SoftmaxBlock>(streams_ * output_.blocks())),
+      blocks_(frame.take<SoftmaxBlock>(streams_ * output_.blocks())) {
+  buffers_.place_states(model, state.states_);
+  for (index s = 0; s < streams_; ++s) buffers_.place(model, s, state.next_[static_cast<std::size_t>(s)]);
 }
 
-void Decoder::project(DecodingState& state) const {
-  const index units = projection_.weights.inputs();
-  const Operand h = Operand::row_major({state.h_.back().data(), state.streams_, units});
-  parallel(threads_for(2.0 * static_cast<double>(state.streams_ * units * classes_)), [&](Team& team) {
-    multiply(team, {h, kernel_, {state.logits_.data(), classes_, projection_.output_columns}, Init::bias,
-                    projection_.bias});
-  });
-}
-
-void Decoder::sample(DecodingState& state, index stream, const Sampling& sampling,
-                     const std::vector<std::int32_t>& stop_ids, std::int32_t* id, float* log_prob) const {
-  const auto s = static_cast<std::size_t>(stream), classes = static_cast<std::size_t>(classes_);
-  *id = -1;
-  *log_prob = 0;
-  if (state.finished_[s]) return;
-  float* logits = state.logits_.data() + s * classes;
-  std::uint8_t* seen = state.seen_.data() + s * classes;
-  const double log_sum = kernels::table().log_sum_exp(classes_, logits);
-  if (!std::isfinite(log_sum)) throw std::domain_error("the model's output is not finite");
-  for (std::size_t v = 0; v < classes; ++v)
-    if (state.banned_[v]) logits[v] = -std::numeric_limits<float>::infinity();
-  const double u = uniform(state.seed_, static_cast<std::uint32_t>(stream), state.position_);
-  *id = state.samplers_[s].draw(sampling, classes_, logits, seen, u);
-  *log_prob = static_cast<float>(static_cast<double>(logits[*id]) - log_sum);
-  seen[*id] = 1;
-  state.next_[s] = *id;
-  state.finished_[s] = std::find(stop_ids.begin(), stop_ids.end(), *id) != stop_ids.end();
-}
-
-void Decoder::generate(DecodingState& state, index count, const Sampling& sampling,
-                       const std::vector<std::int32_t>& stop_ids, std::int32_t* ids, float* log_probs) const {
+void Generation::draw_all(Team& team, index count, std::int32_t* ids, float* log_probs) {
   for (index n = 0; n < count; ++n) {
-    read(state, 1, state.next_.data(), nullptr);
-    project(state);
-    for (index s = 0; s < state.streams_; ++s)
-      sample(state, s, sampling, stop_ids, ids + s * count + n, log_probs + s * count + n);
-    ++state.position_;
+    const LayerStack& stack = n % 2 == 0 ? forth_ : back_;
+    stack.run(team);
+    project(team, stack.outputs(), log_probs != nullptr);
+    team.barrier();
+    const Range share = team.share(streams_);
+    for (index s = share.begin; s < share.end; ++s)
+      draw(s, n, ids + s * count + n, log_probs ? log_probs + s * count + n : nullptr);
+    team.barrier();
+    if (!finite_.load(std::memory_order_relaxed)) return;
   }
+}
+
+void Generation::project(const Team& team, const float* h, bool log_probs) {
+  for_share(team, output_.blocks(), streams_, kernels::table().gemm_rows,
+            [&](index block, index blocks, index row, index rows) {
+              for (index b = block; b < block + blocks; ++b) {
+                output_.multiply_block(team, h + row * model_.output_units(), rows, b,
+                                       logits_ + row * classes_ + b * block_classes, classes_);
+                for (index s = row; s < row + rows; ++s) prepare_block(s, b, log_probs);
+              }
+            });
+}
+
+// A block of a stream's logits, just multiplied, becomes what is drawn from.
+void Generation::prepare_block(index stream, index block, bool log_probs) const {
+  const auto& k = kernels::table();
+  const index first = block * block_classes, count = output_.block_size(block), at_block = stream * output_.blocks() + block;
+  float* logits = logits_ + stream * classes_ + first;
+  if (log_probs) raw_blocks_[at_block] = k.softmax_block(count, logits, 1.0f);
+  const std::vector<std::int32_t>& banned = state_.banned_;
+  for (auto id = std::lower_bound(banned.begin(), banned.end(), first); id != banned.end() && *id < first + count; ++id)
+    logits[*id - first] = -std::numeric_limits<float>::infinity();
+  float* drawn = drawn_logits_ + stream * classes_ + first;
+  if (sampling_.penalises()) {
+    std::copy_n(logits, count, drawn);
+    penalise(count, state_.seen_.data() + stream * classes_ + first, sampling_.repetition_penalty, drawn);
+  }
+  blocks_[at_block] = k.softmax_block(count, drawn, static_cast<float>(sampling_.scale()));
+}
+
+void Generation::draw(index stream, index n, std::int32_t* id, float* log_prob) {
+  const auto s = static_cast<std::size_t>(stream);
+  *id = -1;
+  if (log_prob) *log_prob = 0;
+  if (state_.finished_[s]) return;
+  const SoftmaxRow row = drawn_row(stream);
+  const SoftmaxTotal total = total_of(row);
+  if (!total.finite()) return finite_.store(false, std::memory_order_relaxed);
+  const double u = uniform(state_.seed_, static_cast<std::uint32_t>(stream), state_.position_ + static_cast<std::uint64_t>(n));
+  *id = state_.samplers_[s].draw(sampling_, row, total, u);
+  if (log_prob) {
+    const SoftmaxRow raw = raw_row(stream);
+    const SoftmaxTotal raw_total = total_of(raw);
+    *log_prob = static_cast<float>(static_cast<double>(raw.logits[*id]) - raw_total.maximum - std::log(raw_total.sum));
+  }
+  state_.seen_[s * static_cast<std::size_t>(classes_) + static_cast<std::size_t>(*id)] = 1;
+  state_.next_[s] = *id;
+  buffers_.place(model_, stream, *id);
+  state_.finished_[s] = std::find(stop_ids_.begin(), stop_ids_.end(), *id) != stop_ids_.end();
+}
+
+bool Generation::run(const PackedModel& model, DecodingState& state, index count, const Sampling& sampling,
+                     const std::vector<std::int32_t>& stop_ids, std::int32_t* ids, float* log_probs) {
+  const double token = model.recurrent_operations() + model.projection_operations();
+  const int threads = threads_for(token * static_cast<double>(state.streams_));
+  Workspace::Frame frame(state.workspace_);
+  Generation generation(frame, model, state, sampling, stop_ids, threads);
+  parallel(threads, [&](Team& team) { generation.draw_all(team, count, ids, log_probs); });
+  if (!generation.finite_.load()) return false;
+  generation.buffers_.copy_states(model, count % 2, state.states_);
+  state.position_ += static_cast<std::uint64_t>(count);
+  return true;
+}
+
+void generate(const PackedModel& model, DecodingState& state, index count, const Sampling& sampling,
+              const std::vector<std::int32_t>& stop_ids, std::int32_t* ids, float* log_probs) {
+  if (count == 0 || state.streams() == 0) return;
+  if (!Generation::run(model, state, count, sampling, stop_ids, ids, log_probs))
+    throw std::domain_error("the model's output is not finite");
 }
 
 }  // namespace recurlm

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "base/types.h"
+#include "infer/output.h"
 
 namespace recurlm {
 
@@ -19,21 +19,29 @@ struct Sampling {
   double repetition_penalty = 1.0;
 
   bool filters() const { return top_k > 0 || top_p < 1.0 || min_p > 0.0; }
+  bool penalises() const { return repetition_penalty != 1.0; }
+  // By which logits are multiplied before the softmax: 0 where none is needed, and finite, since 0 times it must be 0.
+  double scale() const { return temperature == 0.0 ? 0.0 : 1 / temperature < 1e38 ? 1 / temperature : 1e38; }
 };
 
-// One thread's scratch for drawing; reused from token to token.
+// Logits of tokens that were seen, penalised.
+void penalise(index classes, const std::uint8_t* seen, double penalty, float* logits);
+
+// One stream's scratch for drawing, made once.
 class Sampler {
  public:
-  // logits, seen (classes): whether a token occurred. u is uniform in [0, 1). A logit of -infinity is never drawn.
-  std::int32_t draw(const Sampling& sampling, index classes, const float* logits, const std::uint8_t* seen, double u);
+  explicit Sampler(index classes) { candidates_.reserve(static_cast<std::size_t>(classes)); }
+
+  // u is uniform in [0, 1). A logit of -infinity is never drawn.
+  std::int32_t draw(const Sampling& sampling, const SoftmaxRow& row, const SoftmaxTotal& total, double u);
 
  private:
-  using Candidate = std::pair<float, std::int32_t>;  // probability, minus id: equal ones in ascending order of id
+  using Candidate = std::pair<double, std::int32_t>;  // probability relative to the greatest, minus id: equal ones by ascending id
 
-  std::int32_t draw_filtered(const Sampling& sampling, double u);
+  std::int32_t draw_filtered(const Sampling& sampling, const SoftmaxRow& row, const SoftmaxTotal& total, double u);
+  double collect(const SoftmaxRow& row, double maximum, double reach);
 
-  std::vector<float> row_;
-  std::vector<Candidate> heap_, kept_;
+  std::vector<Candidate> candidates_;
 };
 
 // Uniform in [0, 1) for token `position` of stream `stream`.

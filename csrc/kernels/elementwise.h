@@ -61,16 +61,38 @@ void softmax_forward(index rows, index cols, const float* x, float* y) {
   }
 }
 
-double log_sum_exp(index count, const float* x) {
-  const float shift = largest(count, x);
-  vec total = set1(0.0f);
-  for (index i = 0; i < count; i += lanes) {
-    const index n = tail(count, i);
-    float e[lanes];
-    store(e, exp(load_n(x + i, n) - set1(shift)));
-    total = total + load_n(e, n);
+SoftmaxBlock softmax_block(index count, const float* logits, float scale) {
+  const float lowest = -__builtin_inff();
+  vec best = set1(lowest), best_at = set1(0.0f);
+  index i = 0;
+  for (; i + lanes <= count; i += lanes) {
+    const vec x = load(logits + i);
+    best_at = select_gt(x, best, set1(static_cast<float>(i)), best_at);
+    best = max(x, best);
   }
-  return shift + log_of_sum(sum(total));
+  float values[lanes], at[lanes];
+  store(values, best);
+  store(at, best_at);
+  SoftmaxBlock block{lowest, 0.0f, 0};
+  for (int l = 0; l < lanes; ++l) {
+    const auto here = static_cast<std::int32_t>(at[l]) + l;
+    if (values[l] > block.maximum || (values[l] == block.maximum && here < block.at)) block = {values[l], 0.0f, here};
+  }
+  for (; i < count; ++i)
+    if (logits[i] > block.maximum) block = {logits[i], 0.0f, static_cast<std::int32_t>(i)};
+  if (block.maximum == lowest) return block;  // nothing that could be drawn
+  if (scale == 0.0f) return {block.maximum, 1.0f, block.at};
+  const vec shift = set1(block.maximum), factor = set1(scale);
+  vec total = set1(0.0f);
+  for (i = 0; i + lanes <= count; i += lanes) total = total + exp((load(logits + i) - shift) * factor);
+  if (i < count) {
+    float rest[lanes];
+    store(rest, exp((load_n(logits + i, count - i) - shift) * factor));
+    for (index l = count - i; l < lanes; ++l) rest[l] = 0.0f;
+    total = total + load(rest);
+  }
+  block.sum = sum(total);
+  return block;
 }
 
 // dx = y * (dy - sum(dy * y))

@@ -5,7 +5,7 @@
 
 #include "kernels/math.h"
 
-#include "kernels/gemm.h"
+#include "kernels/gemm_int8.h"
 
 #include "kernels/elementwise.h"
 #include "kernels/gru.h"
@@ -27,7 +27,10 @@ extern const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table);
 
 const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table) = {
     gemm_max_rows,
-    gemm,
+    gemm<float>,
+    gemm<bfloat16>,
+    gemm_int8,
+    quantize_rows,
     copy,
     transpose,
     rnn_forward,
@@ -44,7 +47,7 @@ const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table) = {
     activation_forward,
     activation_backward,
     softmax_forward,
-    log_sum_exp,
+    softmax_block,
     softmax_backward,
     sgd,
     rmsprop,
@@ -52,6 +55,7 @@ const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table) = {
     adam,
     squared_norm,
     multiply_add_registers,
+    add_up,
     add,
     add_rows,
     column_sums,

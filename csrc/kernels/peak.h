@@ -1,4 +1,4 @@
-// The rate of fused multiply-adds with everything in registers: what a kernel could reach at best.
+// The rate of fused multiply-adds with everything in registers: what a kernel could reach at best; and the rate of reading memory.
 #pragma once
 
 #include "kernels/vec.h"
@@ -18,6 +18,18 @@ double multiply_add_registers(index rounds, float* sink) {
   for (int c = 1; c < chains; ++c) total = total + acc[c];
   store_n(sink, total, 1);
   return 2.0 * lanes * chains * static_cast<double>(rounds);
+}
+
+// Every element is read once; returns their sum, which keeps the loads from being removed.
+float add_up(index count, const float* x) {
+  constexpr int chains = 8;
+  vec acc[chains];
+  for (int c = 0; c < chains; ++c) acc[c] = set1(0.0f);
+  for (index i = 0; i + chains * lanes <= count; i += chains * lanes)
+    for (int c = 0; c < chains; ++c) acc[c] = acc[c] + load(x + i + c * lanes);
+  vec total = acc[0];
+  for (int c = 1; c < chains; ++c) total = total + acc[c];
+  return sum(total);
 }
 
 }  // namespace

@@ -17,22 +17,58 @@ struct Column {
 
 enum class Init { zero, accumulate, bias };
 
+struct bfloat16 {
+  std::uint16_t bits;  // the upper half of a float32
+};
+
 // C = init + A B over `rows` rows and `panels` panels.
 //
 // Every element is one chain of fused multiply-adds over ascending k, however the work is cut: C holds the running sums.
 // A(m, k) = a[m * a_row + k % 32 + (k / 32) * a_panel], which covers row-major matrices (a_panel 32), a transposed copy among
 // them, and packed ones (a_row 32).
-struct Gemm {
+//
+// B in bfloat16 is expanded to float32 on its way into a register, which halves what is read of memory, and nothing else differs.
+template <typename Weight>
+struct GemmOf {
   index rows, depth, panels;
   const float* a;
   index a_row, a_panel;
-  const float* b;  // (panels, depth, 32)
+  const Weight* b;  // (panels, depth, 32); bfloat16: (panels, depth / 2 rounded up, 32, 2)
   index b_panel;
   float* c;
   index c_row;
   const Column* columns;  // two for each panel
   Init init;
   const float* bias;  // (panels, 32) in packed order
+};
+using Gemm = GemmOf<float>;
+using GemmBfloat16 = GemmOf<bfloat16>;
+
+// C = init + (a_scale A)(b_scale B) with A and B in int8: sums are exact integers, multiplied by both scales at the end.
+struct GemmInt8 {
+  index rows, depth, panels;
+  const std::int8_t* a;  // (rows, a_row), from -127 to 127, with zeros from depth to the next multiple of 4
+  index a_row;
+  const float* a_scales;  // (rows)
+  const std::int8_t* b;  // (panels, depth / 4 rounded up, 32, 4), from -127 to 127, zeros beyond depth
+  index b_panel;
+  const float* b_scales;       // (panels, 32)
+  const std::int32_t* b_sums;  // (panels, 32) over depth
+  float* c;
+  index c_row;
+  const Column* columns;  // two for each panel
+  Init init;
+  const float* bias;
+};
+
+// Int8 sums of more products than this could overflow: 127 * 127 * 2^17 < 2^31.
+constexpr index int8_max_depth = index{1} << 17;
+
+// What is left of a softmax over a block of logits: the sum of exp(scale * (logit - maximum)), and where the first maximum
+// stands. A scale of 0 asks for the maximum only: the sum is 1.
+struct SoftmaxBlock {
+  float maximum, sum;
+  std::int32_t at;
 };
 
 enum class Activation : int { linear, tanh, sigmoid, relu };
@@ -84,6 +120,11 @@ struct Update {
 struct Table {
   index gemm_rows;  // rows of the largest tile: the unit by which rows are given to threads
   void (*gemm)(const Gemm&);
+  void (*gemm_bfloat16)(const GemmBfloat16&);
+  void (*gemm_int8)(const GemmInt8&);
+  // Rows of A as the integers nearest to a / scale with the scale max |a| / 127 of each row, and zeros to the next multiple of 16;
+  // a row that is not finite gets the scale NaN.
+  void (*quantize_rows)(index rows, index depth, const float* a, index a_row, std::int8_t* q, index q_row, float* scales);
 
   void (*copy)(index rows, index cols, const float* from, index ld, float* to);  // into half a panel
   void (*transpose)(index rows, index cols, const float* from, index ld, float* to, index to_ld);
@@ -106,7 +147,7 @@ struct Table {
   void (*activation_forward)(Activation, index count, const float* x, float* y);
   void (*activation_backward)(Activation, index count, const float* y, const float* dy, float* dx);
   void (*softmax_forward)(index rows, index cols, const float* x, float* y);
-  double (*log_sum_exp)(index count, const float* x);  // count > 0
+  SoftmaxBlock (*softmax_block)(index count, const float* logits, float scale);  // count > 0
   void (*softmax_backward)(index rows, index cols, const float* y, const float* dy, float* dx);
 
   void (*sgd)(const Update&);
@@ -116,6 +157,7 @@ struct Table {
   double (*squared_norm)(index count, const float* x);
 
   double (*multiply_add_registers)(index rounds, float* sink);
+  float (*add_up)(index count, const float* x);
 
   void (*add)(index count, const float* x, float* y);  // y += x
   void (*add_rows)(index rows, const float* x, const std::int32_t* to, float* y);  // of panels: y[to[r]] += x[r], ascending r

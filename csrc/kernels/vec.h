@@ -4,7 +4,7 @@
 
 #include <immintrin.h>
 
-#include "base/types.h"
+#include "kernels/table.h"
 
 namespace recurlm::kernels::RECURLM_KERNEL_ISA {
 namespace {
@@ -21,6 +21,11 @@ RECURLM_INLINE __mmask16 first_lanes(index n) { return static_cast<__mmask16>((1
 
 RECURLM_INLINE vec set1(float x) { return {_mm512_set1_ps(x)}; }
 RECURLM_INLINE vec load(const float* p) { return {_mm512_loadu_ps(p)}; }
+RECURLM_INLINE vec load_pairs(const bfloat16* p) { return {_mm512_castsi512_ps(_mm512_loadu_si512(p))}; }
+RECURLM_INLINE vec even_of_pairs(vec a) { return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a.v), 16))}; }
+RECURLM_INLINE vec odd_of_pairs(vec a) {
+  return {_mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a.v), _mm512_set1_epi32(-65536)))};
+}
 RECURLM_INLINE vec load_n(const float* p, index n) { return {_mm512_maskz_loadu_ps(first_lanes(n), p)}; }
 RECURLM_INLINE void store(float* p, vec a) { _mm512_storeu_ps(p, a.v); }
 RECURLM_INLINE void store_n(float* p, vec a, index n) { _mm512_mask_storeu_ps(p, first_lanes(n), a.v); }
@@ -57,6 +62,11 @@ RECURLM_INLINE __m256i first_lanes(index n) {
 
 RECURLM_INLINE vec set1(float x) { return {_mm256_set1_ps(x)}; }
 RECURLM_INLINE vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
+RECURLM_INLINE vec load_pairs(const bfloat16* p) { return {_mm256_loadu_ps(reinterpret_cast<const float*>(p))}; }
+RECURLM_INLINE vec even_of_pairs(vec a) { return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a.v), 16))}; }
+RECURLM_INLINE vec odd_of_pairs(vec a) {
+  return {_mm256_and_ps(a.v, _mm256_castsi256_ps(_mm256_set1_epi32(-65536)))};
+}
 RECURLM_INLINE vec load_n(const float* p, index n) {
   return n >= lanes ? load(p) : vec{_mm256_maskload_ps(p, first_lanes(n))};
 }
@@ -94,6 +104,9 @@ struct vec {
 
 RECURLM_INLINE vec set1(float x) { return {_mm_set1_ps(x)}; }
 RECURLM_INLINE vec load(const float* p) { return {_mm_loadu_ps(p)}; }
+RECURLM_INLINE vec load_pairs(const bfloat16* p) { return {_mm_loadu_ps(reinterpret_cast<const float*>(p))}; }
+RECURLM_INLINE vec even_of_pairs(vec a) { return {_mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(a.v), 16))}; }
+RECURLM_INLINE vec odd_of_pairs(vec a) { return {_mm_and_ps(a.v, _mm_castsi128_ps(_mm_set1_epi32(-65536)))}; }
 RECURLM_INLINE vec load_n(const float* p, index n) {
   float x[lanes] = {};
   for (index i = 0; i < n && i < lanes; ++i) x[i] = p[i];
@@ -125,6 +138,16 @@ RECURLM_INLINE vec scale_exponent(vec a, vec n) {
 }
 
 #endif
+
+// One of the rows that lie together: float32 rows lie alone, bfloat16 by pairs.
+template <int place>
+RECURLM_INLINE vec load_weights(const float* p) {
+  return load(p);
+}
+template <int place>
+RECURLM_INLINE vec load_weights(const bfloat16* p) {
+  return place == 0 ? even_of_pairs(load_pairs(p)) : odd_of_pairs(load_pairs(p));
+}
 
 // In a fixed order of lanes.
 RECURLM_INLINE float sum(vec a) {

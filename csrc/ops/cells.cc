@@ -48,10 +48,13 @@ PackedCell take_packed_cell(Workspace::Frame& frame, const CellSpec& spec, const
 }
 
 void pack_cell(const Team& team, const CellSpec& spec, const CellWeights& weights, const PackedCell& packed) {
-  pack(team, Packable::columns_of(weights.recurrent_kernel, packed.columns, spec.panels()), packed.recurrent_kernel);
-  pack_bias(team, weights.bias, packed.columns, spec.panels(), 0.0f, packed.bias);
-  const float* recurrent_bias =
-      weights.bias && spec.separate_recurrent_gates() ? weights.bias + spec.gates() * spec.units : nullptr;
+  pack(team, Packable::columns_of(weights.recurrent_kernel, packed.columns, spec.panels()), packed.recurrent_kernel.packed);
+  pack_cell_biases(team, spec, weights.bias, packed);
+}
+
+void pack_cell_biases(const Team& team, const CellSpec& spec, const float* bias, const PackedCell& packed) {
+  pack_bias(team, bias, packed.columns, spec.panels(), 0.0f, packed.bias);
+  const float* recurrent_bias = bias && spec.separate_recurrent_gates() ? bias + spec.gates() * spec.units : nullptr;
   pack_bias(team, recurrent_bias, packed.columns, spec.panels(), 0.0f, packed.recurrent_bias);
 }
 
@@ -63,11 +66,14 @@ SavedGates::SavedGates(const CellSpec& spec, const Sequence& sequence) {
   reset_h = spec.two_phase() ? behind : nullptr;
 }
 
-CellRun::CellRun(Workspace::Frame& frame, const CellSpec& spec_, const Sequence& sequence_)
+CellRun::CellRun(Workspace::Frame& frame, const CellSpec& spec_, const Sequence& sequence_, const Panels* table)
     : spec(spec_),
       sequence(sequence_),
       saved(spec, sequence),
-      inputs(sequence.rows ? take_repeating_rows(frame, sequence.x.rows, sequence.positions(), spec.panels()) : saved.gates),
+      inputs(table           ? *table
+             : sequence.rows ? take_repeating_rows(frame, sequence.x.rows, sequence.positions(), spec.panels())
+                             : saved.gates),
+      inputs_known(table != nullptr),
       gate_targets(packed_columns(frame, saved.gates)),
       recurrent_gate_targets(spec.separate_recurrent_gates() ? packed_columns(frame, saved.recurrent_gates)
                                                              : gate_targets),

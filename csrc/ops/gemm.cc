@@ -11,6 +11,7 @@ namespace {
 // the chain of additions is the same without them.
 constexpr index depth_block = 1024;
 constexpr index block_elements = 512 * depth_block;
+constexpr index quantized_rows = 32;
 
 index row_block(index depth) { return block_elements / std::clamp(depth, index{1}, depth_block); }
 
@@ -22,9 +23,10 @@ index even_row_block(const Operand& a, index granule) {
 }
 
 // Depth [k, k + depth) of a rectangle, from there in the panels of B.
-void multiply_block(const Product& p, const Rectangle& at, index k, index depth, const float* b, index b_panel) {
+template <typename Weight>
+kernels::GemmOf<Weight> block_of(const Product& p, const Rectangle& at, index k, index depth, const Weight* b, index b_panel) {
   const Operand& a = p.a;
-  kernels::Gemm g{};
+  kernels::GemmOf<Weight> g{};
   g.rows = at.rows;
   g.depth = depth;
   g.panels = at.panels;
@@ -38,21 +40,65 @@ void multiply_block(const Product& p, const Rectangle& at, index k, index depth,
   g.columns = p.c.columns + 2 * at.panel;
   g.init = k == 0 ? p.init : Init::accumulate;
   g.bias = p.bias ? p.bias + at.panel * panel_width : nullptr;
-  kernels::table().gemm(g);
+  return g;
 }
 
-void multiply_packed_block(const Product& p, const Rectangle& at, index k, index depth) {
-  multiply_block(p, at, k, depth, p.b.packed.at(at.panel, k), p.b.packed.stride);
+void multiply_bfloat16(const Product& p, const Rectangle& at, index k, index depth) {
+  const PackedWeights& b = p.b.narrow;
+  const auto* data = static_cast<const bfloat16*>(b.data) + at.panel * b.stride + k * panel_width;
+  kernels::table().gemm_bfloat16(block_of(p, at, k, depth, data, b.stride));
+}
+
+// The whole depth, a few rows at a time: they are quantised by every thread that needs them, which costs less than to wait.
+void multiply_int8(const Team& team, const Product& p, const Rectangle& at) {
+  const PackedWeights& b = p.b.narrow;
+  const QuantizedRows rows = p.b.quantized.of_thread(team.id);
+  for (index first = at.row; first < at.row + at.rows; first += quantized_rows) {
+    const index count = std::min(quantized_rows, at.row + at.rows - first);
+    kernels::table().quantize_rows(count, p.a.depth, p.a.data + first * p.a.row, p.a.row, rows.data, rows.row, rows.scales);
+    const index column = at.panel * panel_width;
+    kernels::GemmInt8 g{};
+    g.rows = count;
+    g.depth = p.a.depth;
+    g.panels = at.panels;
+    g.a = rows.data;
+    g.a_row = rows.row;
+    g.a_scales = rows.scales;
+    g.b = static_cast<const std::int8_t*>(b.data) + at.panel * b.stride;
+    g.b_panel = b.stride;
+    g.b_scales = b.scales + column;
+    g.b_sums = b.sums + column;
+    g.c = p.c.data + first * p.c.row;
+    g.c_row = p.c.row;
+    g.columns = p.c.columns + 2 * at.panel;
+    g.init = p.init;
+    g.bias = p.bias ? p.bias + column : nullptr;
+    kernels::table().gemm_int8(g);
+  }
+}
+
+void multiply_float32(const Product& p, const Rectangle& at, index k, index depth) {
+  const Panels& b = p.b.packed;
+  kernels::table().gemm(block_of<float>(p, at, k, depth, b.at(at.panel, k), b.stride));
+}
+
+void multiply_packed_block(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
+  if (!p.b.narrow.data)
+    multiply_float32(p, at, k, depth);
+  else if (p.b.narrow.precision == Precision::bfloat16)
+    multiply_bfloat16(p, at, k, depth);
+  else if (k == 0)
+    multiply_int8(team, p, at);
 }
 
 // The same, and each panel is packed first where B is not.
 void multiply_block(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
   const Packable& b = p.b.source;
-  if (!p.b.room) return multiply_packed_block(p, at, k, depth);
+  if (!p.b.room) return multiply_packed_block(team, p, at, k, depth);
   float* room = p.b.room + team.id * p.b.room_stride();
   for (index panel = at.panel; panel < at.panel + at.panels; ++panel) {
     b.pack_panel(panel, k, depth, room);
-    multiply_block(p, {at.row, at.rows, panel, 1}, k, depth, room, 0);
+    kernels::table().gemm(block_of<float>(p, {at.row, at.rows, panel, 1}, k, depth, room, 0));
   }
 }
 
@@ -73,6 +119,21 @@ RightOperand::RightOperand(Workspace::Frame& frame, const Packable& source_, ind
     packed = frame.take_panels(source.depth, source.panels);
 }
 
+RightOperand::RightOperand(Workspace::Frame& frame, const PackedWeights& weights, int threads) {
+  if (weights.precision == Precision::float32)
+    packed = weights.values();
+  else
+    narrow = weights;
+  if (weights.precision != Precision::int8) return;
+  quantized.row = ceil_div(weights.depth, half_width) * half_width;
+  quantized.data = frame.take<std::int8_t>(threads * quantized_rows * quantized.row);
+  quantized.scales = frame.take<float>(threads * quantized_rows);
+}
+
+QuantizedRows QuantizedRows::of_thread(int id) const {
+  return {data + id * quantized_rows * row, scales + id * quantized_rows, row};
+}
+
 index RightOperand::room_stride() const {
   return std::min(ceil_div(source.depth, half_width) * half_width, depth_block) * panel_width;
 }
@@ -81,8 +142,8 @@ void RightOperand::prepare(const Team& team) const {
   if (!room) pack(team, source, packed);
 }
 
-void multiply_rectangle(const Product& p, const Rectangle& at) {
-  for_depth_blocks(p.a.depth, [&](index k, index depth) { multiply_packed_block(p, at, k, depth); });
+void multiply_rectangle(const Team& team, const Product& p, const Rectangle& at) {
+  for_depth_blocks(p.a.depth, [&](index k, index depth) { multiply_packed_block(team, p, at, k, depth); });
 }
 
 void multiply(const Team& team, const Product& p) {

@@ -1,7 +1,7 @@
 // Matrix products on packed operands, shared among the threads of a team.
 #pragma once
 
-#include "ops/packing.h"
+#include "ops/weights.h"
 
 namespace recurlm {
 
@@ -25,6 +25,15 @@ struct Target {
   const Column* columns;
 };
 
+// Rows of the left operand in int8: room for a few of them for each thread.
+struct QuantizedRows {
+  std::int8_t* data = nullptr;
+  float* scales = nullptr;
+  index row = 0;  // from one row to the next
+
+  QuantizedRows of_thread(int id) const;
+};
+
 // The right operand, (depth, 32 * panels): packed, or to be packed panel by panel by whoever multiplies it. Where one block of
 // rows meets it, no packed copy is needed: a panel stays in the second-level cache between its packing and its last use.
 struct RightOperand {
@@ -32,14 +41,18 @@ struct RightOperand {
   RightOperand(const Panels& packed) : packed(packed) {}
   // For one product of `rows` rows, or several, by a team of at most `threads`.
   RightOperand(Workspace::Frame& frame, const Packable& source, index rows, int threads);
+  // Weights of any precision, whose left operand is row-major.
+  RightOperand(Workspace::Frame& frame, const PackedWeights& weights, int threads);
 
-  index panels() const { return room ? source.panels : packed.panels; }
+  index panels() const { return room ? source.panels : narrow.data ? narrow.panels : packed.panels; }
   index room_stride() const;  // floats, from one thread's room to the next
   void prepare(const Team& team) const;  // a barrier comes before the product
 
   Panels packed{};
   Packable source{};
   float* room = nullptr;  // a block of a panel for each thread; null where B is packed
+  PackedWeights narrow{};  // bfloat16 or int8
+  QuantizedRows quantized;  // for int8
 };
 
 struct Product {
@@ -58,7 +71,7 @@ struct Rectangle {
 };
 
 // One rectangle of a product whose B is packed, on the calling thread.
-void multiply_rectangle(const Product& product, const Rectangle& at);
+void multiply_rectangle(const Team& team, const Product& product, const Rectangle& at);
 
 // One thread's share of a grid of (panels, granules of rows) in panel-major order, as at most three kinds of rectangle: the end
 // of a panel, whole panels, the beginning of one. visit(panel, panels, row, rows).

@@ -22,7 +22,7 @@ void gru_reset_before_forward(Team& team, const CellRun& run, const PackedCell& 
     for_share(team, run.spec.blocks(), batch, k.gemm_rows, [&](index block, index blocks, index row, index rows) {
       run.place_inputs(t, block, blocks, row, rows);
       for (index b = block; b < block + blocks; ++b) {
-        multiply_rectangle(product, {row, rows, b * gates + z, 2});
+        multiply_rectangle(team, product, {row, rows, b * gates + z, 2});
         k.gru_reset_forward(run.tile(t, b, row, rows));
       }
     });
@@ -30,7 +30,7 @@ void gru_reset_before_forward(Team& team, const CellRun& run, const PackedCell& 
     product.a = Operand::row_major({run.saved.reset_h + t * run.state_size(), batch, units});
     for_share(team, run.spec.blocks(), batch, k.gemm_rows, [&](index block, index blocks, index row, index rows) {
       for (index b = block; b < block + blocks; ++b) {
-        multiply_rectangle(product, {row, rows, b * gates + n, 1});
+        multiply_rectangle(team, product, {row, rows, b * gates + n, 1});
         k.gru_candidate_forward(run.tile(t, b, row, rows));
       }
     });
@@ -71,14 +71,14 @@ void GruResetBefore::backward(Team& team, const CellRun& run, const SequenceGrad
     const index t = i < 0 ? 0 : run.step(i), after = last ? t : run.step(i + 1);
     for_share(team, blocks, batch, k.gemm_rows, [&](index block, index count, index row, index rows) {
       for (int gate = z; gate <= r && !last; ++gate)
-        multiply_rectangle({gradient_of(gate, after), transposed_[gate], dh, Init::accumulate}, {row, rows, block, count});
+        multiply_rectangle(team, {gradient_of(gate, after), transposed_[gate], dh, Init::accumulate}, {row, rows, block, count});
       for (index b = block; b < block + count && i >= 0; ++b)
         k.gru_candidate_backward(run.tile(t, b, row, rows, gradients));
     });
     team.barrier();
     if (i < 0) return;
     for_share(team, blocks, batch, k.gemm_rows, [&](index block, index count, index row, index rows) {
-      multiply_rectangle({gradient_of(n, t), transposed_[n], dreset_h}, {row, rows, block, count});
+      multiply_rectangle(team, {gradient_of(n, t), transposed_[n], dreset_h}, {row, rows, block, count});
       for (index b = block; b < block + count; ++b) {
         kernels::CellTile tile = run.tile(t, b, row, rows, gradients);
         tile.reset_h = dreset_h_ + row * units + b * run.spec.unit_block();

@@ -42,8 +42,7 @@ struct CellGradients {
 // The weights as operands of products.
 struct PackedCell {
   const Column* columns;  // where in G * H the packed gates lie
-  RightOperand kernel;
-  Panels recurrent_kernel;
+  RightOperand kernel, recurrent_kernel;
   float* bias;
   float* recurrent_bias;
 };
@@ -73,6 +72,7 @@ const Column* take_gate_columns(Workspace::Frame& frame, const CellSpec& spec);
 PackedCell take_packed_cell(Workspace::Frame& frame, const CellSpec& spec, const Column* columns, const RightOperand& kernel);
 // All but `kernel`.
 void pack_cell(const Team& team, const CellSpec& spec, const CellWeights& weights, const PackedCell& packed);
+void pack_cell_biases(const Team& team, const CellSpec& spec, const float* bias, const PackedCell& packed);
 
 // What forward keeps for backward, as views of Sequence::saved.
 struct SavedGates {
@@ -85,7 +85,8 @@ struct SavedGates {
 
 // One sequence on its way through the time loop.
 struct CellRun {
-  CellRun(Workspace::Frame& frame, const CellSpec& spec, const Sequence& sequence);
+  // `table`: the inputs' part of the sums for every row that may stand in the sequence, computed beforehand, or null.
+  CellRun(Workspace::Frame& frame, const CellSpec& spec, const Sequence& sequence, const Panels* table = nullptr);
 
   index prev_state(index t) const { return sequence.reverse ? t + 1 : t; }
   index next_state(index t) const { return sequence.reverse ? t : t + 1; }
@@ -102,9 +103,12 @@ struct CellRun {
   const Sequence sequence;
   const SavedGates saved;
   const Panels inputs;  // of the sums, the input's part: the saved gates themselves or, where rows repeat, (R, G * H)
+  const bool inputs_known;
   const Column *gate_targets, *recurrent_gate_targets, *input_targets;  // column maps into gates and inputs
 };
 
+// The input's part of the sums for every row of the sequence's x. Whoever reads it waits at a barrier first.
+void multiply_inputs(const Team& team, const CellRun& run, const PackedCell& weights);
 // The arithmetic of a sequence with packed weights. Every thread of the team calls it; it ends with a barrier.
 void run_forward(Team& team, const CellRun& run, const PackedCell& weights);
 

@@ -34,6 +34,9 @@ def set_num_threads(threads: int) -> None: ...
 def measure_peak(seconds: float, threads: int) -> float:
     """fp32 GFLOP/s of fused multiply-adds in registers with the instruction set in use: the best short slice."""
 
+def measure_bandwidth(megabytes: float, seconds: float, threads: int) -> float:
+    """GB/s at which threads read their parts of so many megabytes over and over: the best short slice."""
+
 @final
 class Workspace:
     """Scratch memory that grows to what its largest user needs and is then reused; one call at a time."""
@@ -285,38 +288,65 @@ class Sampling:
         repetition_penalty: float = 1.0,
     ) -> None: ...
 
+# A weight matrix: float32; bfloat16 as its bits, uint16; or int8 and the scales of its columns (of an embedding: rows).
+Weights = Float | npt.NDArray[np.uint16] | tuple[npt.NDArray[np.int8], Float]
+
 @final
-class Decoder:
-    """Immutable packed weights of embedding -> cells -> projection, for running only. Safe to share between threads."""
+class PackedModel:
+    """Immutable packed weights of embedding -> cells -> projection, for running only. Safe to share between threads.
+
+    Products with int8 weights quantise the other operand too, row by row, and sum in integers.
+    """
 
     def __init__(
         self,
-        embedding: Float,
-        cells: Sequence[tuple[Cell, Float, Float, Float | None]],
-        kernel: Float,
+        embedding: Weights,
+        cells: Sequence[tuple[Cell, Weights, Weights, Float | None]],
+        kernel: Weights,
         bias: Float | None,
         *,
         transposed: bool = False,
-    ) -> None: ...
+    ) -> None:
+        """``kernel`` is (H, V) or, ``transposed``, (V, H): then its scales, if any, are those of rows."""
+
     @property
     def vocabulary_size(self) -> int: ...
     @property
     def nbytes(self) -> int: ...
+    @property
+    def read_bytes(self) -> int:
+        """Of the weights, those that one token of one stream reads."""
+
     def begin(self, prompts: Sequence[Ids], seed: int, banned: Ids | None = None) -> DecodingState:
         """Read each prompt (at least one id) from the zero state. ``banned`` ids are never drawn."""
 
     def generate(
-        self, state: DecodingState, count: int, sampling: Sampling, stop_ids: Ids | None = None
-    ) -> tuple[Ids, Float]:
+        self,
+        state: DecodingState,
+        count: int,
+        sampling: Sampling,
+        stop_ids: Ids | None = None,
+        log_probs: bool = True,
+    ) -> tuple[Ids, Float | None]:
         """Draw up to ``count`` tokens a stream: ids and the unmodified model's log-probabilities, (streams, count).
 
         A stream that drew a stop id is finished: what follows that id is -1 (log-probability 0).
         The draw for token n of stream s is a function of (seed, s, n) and of the stream's own ids, whatever the pieces.
         """
 
+    def score(self, ids: Ids, offsets: npt.NDArray[np.int64], first_id: int) -> tuple[Float, Ids]:
+        """Log-probability of each id, and the most probable one in its place, both of the shape of ``ids``.
+
+        Text i is ``ids[offsets[i]:offsets[i + 1]]``, read from the zero state after ``first_id``. What texts begin with
+        in common is read once; the result is that of each text alone.
+        """
+
+    def score_next(self, state: DecodingState, ids: Ids) -> tuple[Float, Ids]:
+        """The same for the next tokens of the streams of ``state``, (streams, steps), which reads them."""
+
 @final
 class DecodingState:
-    """State, counters and history of a batch of streams; advanced by ``Decoder.generate``."""
+    """State, counters and history of a batch of streams; advanced by ``PackedModel.generate``."""
 
     @property
     def streams(self) -> int: ...

@@ -22,7 +22,7 @@ PROMPTS = [np.array(p, np.int32) for p in ([3], [1, 2, 3, 4, 5], [22, 0], [7] * 
 class Weights:
     """What a Decoder is made of, and the reference model of the same weights."""
 
-    decoder: _core.Decoder
+    decoder: _core.PackedModel
     reference: decoding.LanguageModel
 
 
@@ -38,7 +38,7 @@ def make(specs: list[CellSpec], units: int, *, transposed: bool = False, biased:
         width = units
     # A wide spread of logits, so that the most probable token leads by more than float32 rounding.
     kernel, bias = normal(rng, units, VOCABULARY, scale=2.0), normal(rng, VOCABULARY)
-    decoder = _core.Decoder(
+    decoder = _core.PackedModel(
         embedding,
         cells,
         np.ascontiguousarray(kernel.T) if transposed else kernel,
@@ -63,18 +63,18 @@ def stacked() -> Weights:
     return make(*MODELS["stacked"])
 
 
-def from_logits(logits: list[float] | Array) -> _core.Decoder:
+def from_logits(logits: list[float] | Array) -> _core.PackedModel:
     """A model whose logits are these after any text."""
     bias = np.asarray(logits, np.float32)
     size = len(bias)
     cell = _core.Cell("rnn", 1, 1)
     zero = np.zeros((1, 1), np.float32)
-    return _core.Decoder(
+    return _core.PackedModel(
         np.zeros((size, 1), np.float32), [(cell, zero, zero, None)], np.zeros((1, size), np.float32), bias
     )
 
 
-def draw(decoder: _core.Decoder, streams: int, count: int, seed: int = 1, **sampling: Any) -> Int32:
+def draw(decoder: _core.PackedModel, streams: int, count: int, seed: int = 1, **sampling: Any) -> Int32:
     state = decoder.begin([np.zeros(1, np.int32)] * streams, seed)
     return decoder.generate(state, count, _core.Sampling(**sampling))[0]
 
@@ -140,7 +140,7 @@ def test_any_number_of_threads(isa: str) -> None:
     rng = np.random.default_rng(2)
     case = recurrent_case(CellSpec("lstm"), (1, 1, 64, 260), seed=3)
     cell = (calls.core_cell(case.spec, 64, 260), case.kernel, case.recurrent_kernel, case.bias)
-    decoder = _core.Decoder(normal(rng, 500, 64), [cell], normal(rng, 260, 500), normal(rng, 500))
+    decoder = _core.PackedModel(normal(rng, 500, 64), [cell], normal(rng, 260, 500), normal(rng, 500))
     prompts = [rng.integers(0, 500, 1 + s % 5, dtype=np.int32) for s in range(40)]
     before, results = _core.get_num_threads(), []
     for threads in (1, 2, 7):
@@ -170,7 +170,7 @@ def test_a_copy_goes_on_alike_and_alone() -> None:
 def test_a_decoder_keeps_its_own_weights() -> None:
     embedding, zero = np.zeros((3, 1), np.float32), np.zeros((1, 1), np.float32)
     kernel, bias = np.zeros((1, 3), np.float32), np.array([0.0, 1.0, 0.0], np.float32)
-    decoder = _core.Decoder(embedding, [(_core.Cell("rnn", 1, 1), zero, zero, None)], kernel, bias)
+    decoder = _core.PackedModel(embedding, [(_core.Cell("rnn", 1, 1), zero, zero, None)], kernel, bias)
     assert decoder.vocabulary_size == 3
     assert decoder.nbytes > 0
     bias[:] = [0.0, 0.0, 9.0]
@@ -355,7 +355,7 @@ def test_bad_calls() -> None:
     state = decoder.begin([np.array([1], np.int32)], 1)
     with pytest.raises(ValueError, match=r"count.*-1"):
         decoder.generate(state, -1, GREEDY)
-    with pytest.raises(ValueError, match="another decoder"):
+    with pytest.raises(ValueError, match="another model"):
         from_logits(LOGITS).generate(state, 1, GREEDY)
     with pytest.raises(ValueError, match="banned"):
         decoder.begin([np.array([1], np.int32)], 1, np.arange(VOCABULARY, dtype=np.int32))
@@ -365,12 +365,12 @@ def test_bad_weights() -> None:
     embedding, kernel = np.zeros((5, 3), np.float32), np.zeros((4, 5), np.float32)
     weights = (np.zeros((3, 4), np.float32), np.zeros((4, 4), np.float32), None)
     cell = _core.Cell("rnn", 3, 4)
-    _core.Decoder(embedding, [(cell, *weights)], kernel, None)
+    _core.PackedModel(embedding, [(cell, *weights)], kernel, None)
     with pytest.raises(ValueError, match="input_dim"):
-        _core.Decoder(embedding, [(_core.Cell("rnn", 2, 4), *weights)], kernel, None)
+        _core.PackedModel(embedding, [(_core.Cell("rnn", 2, 4), *weights)], kernel, None)
     with pytest.raises(ValueError, match="kernel"):
-        _core.Decoder(embedding, [(cell, *weights)], kernel[:3], None)
+        _core.PackedModel(embedding, [(cell, *weights)], kernel[:3], None)
     with pytest.raises(ValueError, match="recurrent_kernel"):
-        _core.Decoder(embedding, [(cell, weights[0], kernel, None)], kernel, None)
+        _core.PackedModel(embedding, [(cell, weights[0], kernel, None)], kernel, None)
     with pytest.raises(ValueError, match="cells"):
-        _core.Decoder(embedding, [], kernel, None)
+        _core.PackedModel(embedding, [], kernel, None)

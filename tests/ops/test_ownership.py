@@ -76,10 +76,10 @@ def test_ids_are_those_that_were_checked() -> None:
         thread.join()
 
 
-def decoder_of(bias: Float) -> _core.Decoder:
+def decoder_of(bias: Float) -> _core.PackedModel:
     zero = np.zeros((1, 1), np.float32)
     cell = _core.Cell("rnn", 1, 1)
-    return _core.Decoder(np.zeros((len(bias), 1), np.float32), [(cell, zero, zero, None)], bias[None] * 0, bias)
+    return _core.PackedModel(np.zeros((len(bias), 1), np.float32), [(cell, zero, zero, None)], bias[None] * 0, bias)
 
 
 def test_the_smallest_temperature_draws_what_is_allowed() -> None:

@@ -51,7 +51,7 @@ def test_a_decoder_is_shared_between_threads(threads: int) -> None:
     rng = np.random.default_rng(3)
     case = recurrent_case(CELLS[0], (1, 1, 16, 64), seed=4)
     cell = (calls.core_cell(case.spec, 16, 64), case.kernel, case.recurrent_kernel, case.bias)
-    decoder = _core.Decoder(normal(rng, 200, 16), [cell], normal(rng, 64, 200), None)
+    decoder = _core.PackedModel(normal(rng, 200, 16), [cell], normal(rng, 64, 200), None)
 
     def generate(seed: int) -> tuple[bytes, bytes]:
         state = decoder.begin([np.arange(1, 3 + s, dtype=np.int32) for s in range(12)], seed)

@@ -34,13 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     # Imported here, because the core refuses to load where the environment asks for what this machine lacks.
-    from . import demo, evaluate, generate, info, score, train
+    from . import demo, evaluate, generate, info, quantize, score, train
 
     parser = argparse.ArgumentParser(
         prog="recurlm", description="Train and use recurrent language models on CPUs.", allow_abbrev=False
     )
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for verb in (train, evaluate, generate, score, info, demo):
+    for verb in (train, evaluate, generate, score, quantize, info, demo):
         verb.add_parser(verbs)
     return parser
 

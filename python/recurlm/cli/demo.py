@@ -52,7 +52,7 @@ def run(arguments: argparse.Namespace) -> None:
     tokenizer = CharTokenizer()
     tokenizer.train([text])
     lm = LanguageModel(tokenizer=tokenizer)
-    _tell(f"{len(text):,} characters, {tokenizer.vocabulary_size} tokens, {lm.model.count_params():,} parameters")
+    _tell(f"{len(text):,} characters, {tokenizer.vocabulary_size} tokens, {lm.count_params():,} parameters")
     folder = Path(tempfile.mkdtemp(prefix="recurlm-demo-"))
     try:
         held_out, train = folder / "held_out.txt", folder / "train.txt"

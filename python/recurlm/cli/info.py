@@ -52,6 +52,7 @@ def _model(folder: Path) -> dict[str, Any]:
     lm = LanguageModel.load(folder)
     facts: dict[str, Any] = {"tokenizer": lm.tokenizer.kind, "vocabulary_size": lm.tokenizer.vocabulary_size}
     facts |= lm.architecture.config()
-    facts["parameters"] = lm.model.count_params()
+    facts["precision"] = lm.precision
+    facts["parameters"] = lm.count_params()
     facts["bytes"] = sum(path.stat().st_size for path in folder.iterdir())
     return facts

@@ -139,7 +139,7 @@ def run(arguments: argparse.Namespace) -> None:
     lm.save(out)
     result = {
         "model": str(out),
-        "parameters": lm.model.count_params(),
+        "parameters": lm.count_params(),
         "seconds": round(time.perf_counter() - start, 2),
         "history": history,
     }

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core, initializers
+from .. import initializers
 from ..layers import GRU, LSTM, Dense, Dropout, Embedding, Input, SimpleRNN
 from ..model import Model
 from ..seeding import check_seed, temporary_seed
-from ..typing import Float
 
 CELLS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
+_GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+EMBEDDING = "embedding.embeddings"
 
 
 @dataclass(frozen=True)
@@ -87,16 +88,21 @@ class Architecture:
     def _drop(self, x: Any, place: int) -> Any:
         return Dropout(self.dropout, name=f"dropout_{place}")(x) if self.dropout > 0 else x
 
-    def pack(self, model: Model) -> _core.Decoder:
-        """The weights of ``model``, which ``build`` made, packed for decoding."""
-        weights = {name: parameter.value for name, parameter in model.named_weights().items()}
-        cells: list[tuple[_core.Cell, Float, Float, Float | None]] = []
-        width = self.embedding_dim
-        for layer in range(self.layers):
-            name = f"{self.cell}_{layer}"
-            kernel, recurrent_kernel, bias = (weights[f"{name}.{p}"] for p in ("kernel", "recurrent_kernel", "bias"))
-            cells.append((_core.Cell(self.cell, width, self.units), kernel, recurrent_kernel, bias))
-            width = self.units
-        table = weights["embedding.embeddings"]
-        kernel = table if self.tie_weights else weights["projection.kernel"]
-        return _core.Decoder(table, cells, kernel, weights["projection.bias"], transposed=self.tie_weights)
+    @property
+    def input_widths(self) -> list[int]:
+        """Of each recurrent layer."""
+        return [self.embedding_dim] + [self.units] * (self.layers - 1)
+
+    def shapes(self, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
+        """The weights of the network by name, as ``Model.named_weights`` has them."""
+        columns = _GATES[self.cell] * self.units
+        shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (vocabulary_size, self.embedding_dim)}
+        for layer, width in enumerate(self.input_widths):
+            name = f"{self.cell}_{layer}."
+            bias = (2, columns) if self.cell == "gru" else (columns,)
+            parts = {"kernel": (width, columns), "recurrent_kernel": (self.units, columns), "bias": bias}
+            shapes |= {name + part: shape for part, shape in parts.items()}
+        if not self.tie_weights:
+            shapes["projection.kernel"] = (self.units, vocabulary_size)
+        shapes["projection.bias"] = (vocabulary_size,)
+        return shapes

@@ -301,7 +301,7 @@ class Run(Callback):
             instead = f"go on from {checkpoint.path_of(folder, older[-1])}" if older else "start anew"
             raise ValueError(f"{error}; delete {path} to {instead}") from None
         if self._position.best_step is not None:
-            best = dict(storage.iterate_weights(self._network, checkpoint.path_of(folder, self._position.best_step)))
+            best = dict(storage.iterate_weights(self._lm, checkpoint.path_of(folder, self._position.best_step)))
             self._best_weights = [best[name] for name in self._network.named_weights()]
 
     def _restore(self, path: Path) -> None:
@@ -318,7 +318,7 @@ class Run(Callback):
                 )
             self._options.check_same(training["options"])
             self._check_config(path)
-            weights = {f"weights/{name}": array for name, array in storage.iterate_weights(self._network, path)}
+            weights = {f"weights/{name}": array for name, array in storage.iterate_weights(self._lm, path)}
             arrays = weights | read_safetensors(path / "training.safetensors")
             self._network.set_state(ModelState(arrays, training["state"]))
             self._position = self._read_position(path, training["position"])

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .._core import Decoder, Sampling
+from .._core import PackedModel, Sampling
 from ..text.tokenizer import TextDecoder
 from ..typing import Ids
 
@@ -78,7 +78,7 @@ def _overlap(text: str, stop: str) -> int:
 
 
 def generate_pieces(
-    decoder: Decoder,
+    model: PackedModel,
     prompt: Ids,
     texts: Sequence[StoppedText],
     max_tokens: int,
@@ -93,11 +93,11 @@ def generate_pieces(
         prompt: (tokens,), read once for each of ``texts``.
         stop_ids: ids that end a sample and are no part of it.
     """
-    state = decoder.begin([prompt] * len(texts), seed, banned)
+    state = model.begin([prompt] * len(texts), seed, banned)
     left, count = max_tokens, _FIRST_DRAW
     while left > 0 and not all(text.finished for text in texts):
         count = min(count, left)
-        ids, _ = decoder.generate(state, count, sampling, stop_ids)
+        ids, _ = model.generate(state, count, sampling, stop_ids, log_probs=False)
         left -= count
         ended = state.finished
         yield [

@@ -12,9 +12,9 @@ from typing import Literal, overload
 import numpy as np
 import numpy.typing as npt
 
-from .. import _core
 from ..callbacks import Callback
 from ..model import Model
+from ..precision import PRECISIONS, Precision
 from ..seeding import check_seed
 from ..text import tokenizers
 from ..text.batching import Streams
@@ -23,12 +23,23 @@ from ..text.tokenizer import Tokenizer
 from ..typing import Ids
 from . import storage
 from .architecture import Architecture
-from .fitting import Batches, Checkpoints, Run
+from .fitting import Checkpoints, Run
 from .generation import StoppedText, check_count, generate_pieces, make_sampling
 from .options import FitOptions
 from .progress import Progress
-from .scoring import WINDOW, Evaluation, TextScore, TokenScore, compile_model, evaluate, log_probs, padded_runs
+from .scoring import (
+    WINDOW,
+    Evaluation,
+    Tally,
+    TextScore,
+    TokenScore,
+    compile_model,
+    evaluate_streams,
+    evaluate_texts,
+    log_probs,
+)
 from .sources import read_sources
+from .weights import ModelWeights
 
 Doubles = npt.NDArray[np.float64]
 
@@ -51,6 +62,7 @@ class LanguageModel:
         tokenizer: the ``Tokenizer``.
         architecture: the arguments above.
         model: the ``Model``.
+        weights: its ``ModelWeights``.
         separate_texts: whether it was trained on a list of texts, and so has learned where a text ends.
 
     >>> from recurlm import LanguageModel
@@ -77,34 +89,29 @@ class LanguageModel:
             embedding_dim = units if wide else min(units, 64)  # units that are no integer are refused below
         self.architecture = Architecture(cell, units, layers, embedding_dim, dropout, tie_weights, seed)
         self.separate_texts = False
-        self._model: Model | None = None
-        self._packed: tuple[int, _core.Decoder] | None = None  # the model's weights_version, and its weights packed
+        self.weights = ModelWeights(self.architecture, self.tokenizer)
 
     @classmethod
     def assemble(cls, architecture: Architecture, tokenizer: Tokenizer, separate_texts: bool) -> LanguageModel:
-        """A model whose weights are zero, to be loaded."""
+        """A model without weights; see ``ModelWeights`` for how it gets them."""
         a = architecture
         lm = cls(a.cell, a.units, a.layers, a.embedding_dim, tokenizer, a.dropout, a.tie_weights, a.seed)
         lm.separate_texts = separate_texts
-        lm._model = architecture.build(tokenizer.vocabulary_size, initial=False)
-        compile_model(lm._model)
         return lm
 
     @property
+    def precision(self) -> Precision:
+        """``"float32"``, or what the weights were quantized to."""
+        return self.weights.precision
+
+    @property
     def model(self) -> Model:
-        """The network; there is one as soon as the tokenizer has a vocabulary."""
-        if self._model is None:
-            if not self.tokenizer.trained:
-                raise ValueError("the language model has no vocabulary yet: call fit first")
-            try:
-                model = self.architecture.build(self.tokenizer.vocabulary_size)
-            except MemoryError as error:
-                a = self.architecture
-                sizes = f"units={a.units}, layers={a.layers} and {self.tokenizer.vocabulary_size:,} tokens"
-                raise MemoryError(f"a network of {sizes} does not fit ({error})") from None
-            compile_model(model)
-            self._model = model
-        return self._model
+        """The network; there is one as soon as the tokenizer has a vocabulary, but for a quantized model."""
+        return self.weights.network
+
+    def count_params(self) -> int:
+        """Number of weights."""
+        return sum(math.prod(shape) for shape in self.architecture.shapes(self.tokenizer.vocabulary_size).values())
 
     def __repr__(self) -> str:
         a, tokenizer = self.architecture, self.tokenizer
@@ -176,12 +183,12 @@ class LanguageModel:
             FloatingPointError: the loss or a gradient is no longer finite.
             KeyboardInterrupt: Ctrl-C, after the step was finished and a checkpoint saved.
         """
+        self.weights.require_network()
         options = FitOptions(
             epochs, batch_size, window, learning_rate, schedule, warmup_steps, optimizer, beta_2, weight_decay,
             clipnorm, early_stopping, max_minutes, max_tokens,
         )  # fmt: skip
-        checkpoints = Checkpoints.at(checkpoint_dir, checkpoint_every, resume)
-        updates = options.make_optimizer()
+        checkpoints, updates = Checkpoints.at(checkpoint_dir, checkpoint_every, resume), options.make_optimizer()
         progress = Progress(verbose, sample_every, lambda: self._sample(sample_prompt))
         with checkpoints.prepared(), closing(progress):
             sources = read_sources(self.tokenizer, data, validation_data, validation_split, checkpoints.folder)
@@ -206,17 +213,17 @@ class LanguageModel:
         Raises:
             FileNotFoundError, ValueError: a file is missing, empty or not UTF-8, or has a character that is unknown.
         """
-        texts, model = Texts.of(data), self.model
+        texts, model, tally = Texts.of(data), self.weights.packed(), Tally()
         bos_id = self.tokenizer.bos_id
         if texts.separate:
             ids = [self._encode(text, f"data[{i}]") for i, text in enumerate(texts.strings)]
-            counted = ((sum(len(ids[i]) for i in rows), batches) for rows, batches in padded_runs(ids, bos_id))
+            evaluate_texts(model, ids, bos_id, tally)
             characters, size = sum(map(len, texts.strings)), sum(len(text.encode()) for text in texts.strings)
-            return evaluate(model, counted, characters, size)
+            return tally.evaluation(characters, size)
         corpus = build_corpus(texts, self.tokenizer)
         streams = min(check_count(streams, "streams", 1), len(corpus.ids))
-        batches = Batches(Streams(corpus.ids, bos_id, streams, WINDOW, whole=True))
-        return evaluate(model, [(len(corpus.ids), batches)], corpus.characters, corpus.bytes)
+        evaluate_streams(model, Streams(corpus.ids, bos_id, streams, WINDOW, whole=True), tally)
+        return tally.evaluation(corpus.characters, corpus.bytes)
 
     def perplexity(self, data: Data) -> float:
         """``evaluate(data).perplexity``."""
@@ -239,7 +246,7 @@ class LanguageModel:
         """
         if isinstance(texts, str):
             raise TypeError("texts must be a list of str, got one str")
-        model = self.model  # before texts are encoded: where there is none, fit is what is missing
+        model = self.weights.packed()  # before texts are encoded: where there is none, fit is what is missing
         end = np.array([self.tokenizer.end_id] if eos else [], np.int32)
         ids = [np.append(self._encode(text, f"texts[{i}]"), end) for i, text in enumerate(texts)]
         values = log_probs(model, ids, self.tokenizer.bos_id)
@@ -320,7 +327,7 @@ class LanguageModel:
         max_tokens = check_count(max_tokens, "max_tokens", 0)
         count = check_count(1 if samples is None else samples, "samples", 1)
         seed = secrets.randbits(63) if seed is None else check_seed(seed)
-        decoder = self._decoder()
+        model = self.weights.packed()
         stops = [stop] if isinstance(stop, str) else list(stop)
         if not all(stops):
             raise ValueError("stop must not hold an empty string")
@@ -331,19 +338,31 @@ class LanguageModel:
         bos, unknown = [tokenizer.bos_id], [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
         banned, ends = (unknown, bos) if self.separate_texts else (bos + unknown, [])
         pieces = generate_pieces(
-            decoder, ids, texts, max_tokens, sampling, seed, np.array(banned, np.int32), np.array(ends, np.int32)
+            model, ids, texts, max_tokens, sampling, seed, np.array(banned, np.int32), np.array(ends, np.int32)
         )
         if stream:
             return (piece for (piece,) in pieces if piece)
         joined = ["".join(parts) for parts in zip(*pieces, strict=True)]
         return joined[0] if samples is None else joined
 
-    def _decoder(self) -> _core.Decoder:
-        with self.model.usage.reading():
-            version, packed = self.model.weights_version, self._packed
-            if packed is None or packed[0] != version:
-                packed = self._packed = version, self.architecture.pack(self.model)
-            return packed[1]
+    # Weights for running -----------------------------------------------------------------------------------------
+
+    def quantize(self, precision: Precision = "int8") -> LanguageModel:
+        """A copy that runs with weights in less memory, and faster where reading them takes the time; it cannot train.
+
+        Args:
+            precision: ``"int8"`` (a scale for each output channel; a quarter of the bytes) or ``"bfloat16"`` (half).
+
+        Raises:
+            ValueError: the precision is another, or this model has been quantized already.
+            FloatingPointError: a weight is not finite.
+        """
+        narrow = PRECISIONS[1:]
+        if precision not in narrow:
+            raise ValueError(f"precision must be one of {', '.join(narrow)}, got {precision!r}")
+        lm = self.assemble(self.architecture, self.tokenizer, self.separate_texts)
+        lm.weights.run_only(self.weights.converted(precision))
+        return lm
 
     # Files -------------------------------------------------------------------------------------------------------
 

@@ -1,25 +1,25 @@
-"""Log-probabilities of texts: in batches, each text from the zero state after ``<bos>``."""
+"""How probable a packed model finds texts, each from the zero state after ``<bos>``, and streams."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from .._core import PackedModel
 from ..model import Model
 from ..optimizers import Optimizer
-from ..tape import States
+from ..text.batching import Streams
 from ..typing import Float, Ids
 from .progress import perplexity
 
-Batch = tuple[Ids, Ids] | tuple[Ids, Ids, Float]  # inputs, targets and weights: (B, T)
-
-_BATCH = 64
 NATS = "sparse_categorical_crossentropy"
-WINDOW = 128  # steps in one call: bounds memory for texts of any length
+WINDOW = 1024  # steps in one call: bounds memory for a text of any length
 
 
 class TokenScore(NamedTuple):
@@ -73,48 +73,54 @@ def per_token(logs: Mapping[str, float]) -> dict[str, float]:
     return result
 
 
-def evaluate(model: Model, runs: Iterable[tuple[int, Iterable[Batch]]], characters: int, size: int) -> Evaluation:
-    """Evaluate ``runs``: for each, its number of tokens and the batches that carry states from one to the next.
+class Tally:
+    """Adds up how well tokens were predicted."""
 
-    Raises:
-        ValueError: there is not a single token.
-    """
-    tokens, nats, right = 0, 0.0, 0.0
-    for count, batches in runs:
-        logs = model.evaluate(iter(batches), verbose=0, return_dict=True, states={})
-        tokens += count
-        nats += logs[NATS] * count
-        right += logs["accuracy"] * count
-    if tokens == 0:
-        raise ValueError("the texts have no tokens")
-    bits = nats / math.log(2)
-    loss = nats / tokens
-    return Evaluation(loss, perplexity(loss), bits / characters, bits / size, right / tokens, tokens)
+    def __init__(self) -> None:
+        self._tokens, self._nats, self._right = 0, 0.0, 0
 
+    def add(self, log_probs: Float, predictions: Ids, targets: Ids) -> None:
+        """Tokens whose log-probabilities, most probable rivals and ids these are."""
+        self._tokens += log_probs.size
+        self._nats -= float(np.sum(log_probs, dtype=np.float64))
+        self._right += int(np.count_nonzero(predictions == targets))
 
-def padded_runs(texts: Sequence[Ids], bos_id: int) -> Iterator[tuple[list[int], list[tuple[Ids, Ids, Float]]]]:
-    """Texts of similar length side by side: which they are, and their windows; what pads them has weight 0."""
-    order = sorted((i for i in range(len(texts)) if len(texts[i])), key=lambda i: len(texts[i]))
-    for start in range(0, len(order), _BATCH):
-        rows = order[start : start + _BATCH]
-        longest = len(texts[rows[-1]])
-        targets = np.zeros((len(rows), longest), np.int32)
-        weights = np.zeros((len(rows), longest), np.float32)
-        for row, i in enumerate(rows):
-            targets[row, : len(texts[i])] = texts[i]
-            weights[row, : len(texts[i])] = 1
-        inputs = np.concatenate([np.full((len(rows), 1), bos_id, np.int32), targets[:, :-1]], axis=1)
-        cuts = [slice(t, t + WINDOW) for t in range(0, longest, WINDOW)]
-        yield rows, [(inputs[:, cut], targets[:, cut], weights[:, cut]) for cut in cuts]
+    def evaluation(self, characters: int, size: int) -> Evaluation:
+        """Over a text of so many characters and bytes.
+
+        Raises:
+            ValueError: there was not a single token.
+        """
+        if self._tokens == 0:
+            raise ValueError("the texts have no tokens")
+        loss, bits = self._nats / self._tokens, self._nats / math.log(2)
+        accuracy = self._right / self._tokens
+        return Evaluation(loss, perplexity(loss), bits / characters, bits / size, accuracy, self._tokens)
 
 
-def log_probs(model: Model, texts: Sequence[Ids], bos_id: int) -> list[Float]:
+def evaluate_texts(model: PackedModel, texts: Sequence[Ids], bos_id: int, tally: Tally) -> None:
+    """Every text from the zero state after ``<bos>``."""
+    ids, offsets = _join(texts)
+    tally.add(*model.score(ids, offsets, bos_id), ids)
+
+
+def evaluate_streams(model: PackedModel, streams: Streams, tally: Tally) -> None:
+    """A corpus read side by side in ``streams`` that are ``whole``, the states carried from window to window."""
+    state = model.begin([np.array([streams.bos_id], np.int32)] * streams.batch_size, 0)
+    for _, targets, weights in streams.windows():
+        log_probs, predictions = model.score_next(state, targets)
+        counted = np.ones(targets.shape, bool) if weights is None else weights > 0
+        tally.add(log_probs[counted], predictions[counted], targets[counted])
+
+
+def log_probs(model: PackedModel, texts: Sequence[Ids], bos_id: int) -> list[Float]:
     """Log-probability of every token of every text; the same bits alone and among others."""
-    result = [np.empty(0, np.float32) for _ in texts]
-    for rows, batches in padded_runs(texts, bos_id):
-        states: States = {}
-        parts = [model.token_log_probs(x, y, w, states=states) for x, y, w in batches]
-        values = np.concatenate(parts, axis=1)
-        for row, i in enumerate(rows):
-            result[i] = values[row, : len(texts[i])].copy()
-    return result
+    ids, offsets = _join(texts)
+    values, _ = model.score(ids, offsets, bos_id)
+    return [values[first:end] for first, end in pairwise(offsets.tolist())]
+
+
+def _join(texts: Sequence[Ids]) -> tuple[Ids, npt.NDArray[np.int64]]:
+    """All ids one after another, and where each text begins; last, where the last one ends."""
+    offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
+    return np.concatenate([np.empty(0, np.int32), *texts]), offsets

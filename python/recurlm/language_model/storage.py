@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -18,11 +18,13 @@ from ..files import (
     write_json,
     write_safetensors,
 )
-from ..model import Model
+from ..precision import PRECISIONS, Precision
 from ..text import tokenizers
 from ..text.tokenizer import Tokenizer
-from ..typing import Float, Ids
+from ..typing import Array, Float, Ids
 from .architecture import Architecture
+from .scoring import log_probs
+from .weights import RunningWeights, expected_arrays
 
 if TYPE_CHECKING:
     from .language_model import LanguageModel
@@ -32,7 +34,21 @@ KIND = "language_model"
 _FILES = ("config.json", "model.safetensors", "tokenizer.json", "selftest.json")
 
 # Instruction sets were measured to differ by at most 1.5e-6 in a log-probability; a damaged weight makes far more.
-_TOLERANCE = 1e-4
+# In int8 such a difference can round an activation to the integer beside.
+_TOLERANCES = {"float32": 1e-4, "bfloat16": 1e-4, "int8": 1e-2}
+
+
+class Parts(NamedTuple):
+    """All that a model is but for its weights."""
+
+    architecture: Architecture
+    tokenizer: Tokenizer
+    separate_texts: bool
+    precision: Precision
+
+    @classmethod
+    def of(cls, lm: LanguageModel) -> Parts:
+        return cls(lm.architecture, lm.tokenizer, lm.separate_texts, lm.precision)
 
 
 def config(lm: LanguageModel) -> dict[str, Any]:
@@ -42,6 +58,7 @@ def config(lm: LanguageModel) -> dict[str, Any]:
         "kind": KIND,
         "tokenizer": lm.tokenizer.kind,
         "separate_texts": lm.separate_texts,
+        "precision": lm.precision,
         **lm.architecture.config(),
     }
 
@@ -49,13 +66,13 @@ def config(lm: LanguageModel) -> dict[str, Any]:
 def write(lm: LanguageModel, folder: Path) -> None:
     """Write the model's files into an empty folder."""
     write_json(folder / "config.json", config(lm))
-    write_safetensors(folder / "model.safetensors", {n: p.value for n, p in lm.model.named_weights().items()})
+    write_safetensors(folder / "model.safetensors", lm.weights.running().arrays())
     atomic_write(folder / "tokenizer.json", lm.tokenizer.to_json().encode())
     ids = _probe(lm)
-    log_probs = [float(value) for value in _predict(lm, ids)]
-    if not np.isfinite(log_probs).all():
+    predicted = [float(value) for value in _predict(lm, ids)]
+    if not np.isfinite(predicted).all():
         raise FloatingPointError("the model predicts no numbers and was not saved: its training has diverged")
-    write_json(folder / "selftest.json", {"ids": ids.tolist(), "log_probs": log_probs})
+    write_json(folder / "selftest.json", {"ids": ids.tolist(), "log_probs": predicted})
 
 
 def check_target(folder: Path) -> Path:
@@ -65,19 +82,19 @@ def check_target(folder: Path) -> Path:
 
 def save(lm: LanguageModel, folder: Path) -> None:
     """Replace the model in ``folder``, once the new one was read back."""
-    with replace_folder(check_target(folder)) as temporary, lm.model.usage.reading():
+    with replace_folder(check_target(folder)) as temporary, lm.weights.reading():
         write(lm, temporary)
         _compare(lm, temporary)
 
 
 def _compare(lm: LanguageModel, folder: Path) -> None:
     """OSError unless the files in ``folder`` hold ``lm``, every bit of it: no second model is needed to tell."""
-    architecture, tokenizer, separate_texts = _read_parts(folder)
-    same = architecture == lm.architecture and separate_texts == lm.separate_texts
-    same = same and tokenizer.to_json() == lm.tokenizer.to_json()
-    named = lm.model.named_weights()
-    for name, array in iterate_weights(lm.model, folder):
-        same = same and np.array_equal(array.view(np.uint32), named[name].value.view(np.uint32))
+    parts = _read_parts(folder)
+    mine = Parts.of(lm)
+    same = parts._replace(tokenizer=mine.tokenizer) == mine and parts.tokenizer.to_json() == mine.tokenizer.to_json()
+    arrays = lm.weights.running().arrays()
+    for name, array in _iterate_arrays(parts, folder):
+        same = same and array.tobytes() == np.ascontiguousarray(arrays[name]).tobytes()
     if not same:
         raise OSError(f"{folder} does not hold what was written to it")
     _check(lm, folder)
@@ -90,17 +107,20 @@ def load(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
 
 
 def _read(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
-    lm = cls.assemble(*_read_parts(folder))
-    named = lm.model.named_weights()
-    for name, array in iterate_weights(lm.model, folder):
-        named[name].assign(array)
+    parts = _read_parts(folder)
+    lm = cls.assemble(parts.architecture, parts.tokenizer, parts.separate_texts)
+    if parts.precision == "float32":
+        named = lm.weights.make_network(initial=False).named_weights()
+        for name, array in _iterate_arrays(parts, folder):
+            named[name].assign(array)
+    else:
+        lm.weights.run_only(RunningWeights.from_arrays(_iterate_arrays(parts, folder), parts.precision))
     if check:
         _check(lm, folder)
     return lm
 
 
-def _read_parts(folder: Path) -> tuple[Architecture, Tokenizer, bool]:
-    """All that a model is but for its weights, as ``LanguageModel.assemble`` takes it."""
+def _read_parts(folder: Path) -> Parts:
     fields = read_config(folder)
     path = _part(folder, "tokenizer.json")
     try:
@@ -109,9 +129,9 @@ def _read_parts(folder: Path) -> tuple[Architecture, Tokenizer, bool]:
         raise ValueError(f"{path} is damaged: {error}") from None
     if tokenizer.kind != fields.pop("tokenizer"):
         raise ValueError(f"{path} is of another kind than config.json says")
-    separate_texts = fields.pop("separate_texts")
+    separate_texts, precision = fields.pop("separate_texts"), fields.pop("precision")
     try:
-        return Architecture.from_config(fields), tokenizer, separate_texts
+        return Parts(Architecture.from_config(fields), tokenizer, separate_texts, precision)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'config.json'} is damaged: {error}") from None
 
@@ -128,6 +148,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} has format_version {fields.get('format_version')!r}, expected {FORMAT_VERSION}")
     if not isinstance(fields.get("separate_texts"), bool) or not isinstance(fields.get("tokenizer"), str):
         raise ValueError(f"{path} is damaged: separate_texts or tokenizer is missing")
+    if fields.setdefault("precision", "float32") not in PRECISIONS:  # the first models had no such field
+        raise ValueError(f"{path} has precision {fields['precision']!r}, expected one of {', '.join(PRECISIONS)}")
     return {name: value for name, value in fields.items() if name not in ("format_version", "kind")}
 
 
@@ -139,19 +161,22 @@ def _part(folder: Path, name: str) -> Path:
     return path
 
 
-def iterate_weights(model: Model, folder: Path) -> Iterator[tuple[str, Float]]:
-    """The weights in ``folder`` by name, one after the other; names and shapes must be those of ``model``."""
+def iterate_weights(lm: LanguageModel, folder: Path) -> Iterator[tuple[str, Float]]:
+    """The weights of a checkpoint of ``lm`` in ``folder`` by name, one after the other."""
+    return _iterate_arrays(Parts.of(lm), folder)
+
+
+def _iterate_arrays(parts: Parts, folder: Path) -> Iterator[tuple[str, Array]]:
+    """The arrays in ``folder`` by name, one after the other: all of a model of these parts, and no others."""
     path = _part(folder, "model.safetensors")
-    expected = model.named_weights()
+    expected = expected_arrays(parts.architecture, parts.tokenizer.vocabulary_size, parts.precision)
     for name, array in iterate_safetensors(path):
-        parameter = expected.pop(name, None)
-        if parameter is None:
+        if name not in expected:
             raise ValueError(f"{path} does not fit config.json: {name} is unknown")
-        if array.shape != parameter.shape or array.dtype != np.float32:
-            raise ValueError(
-                f"{path}: {name} must be float32 of shape {tuple(parameter.shape)}, "
-                f"got {array.dtype} of shape {array.shape}"
-            )
+        shape, dtype = expected.pop(name)
+        if array.shape != shape or array.dtype != dtype:
+            wanted = f"{np.dtype(dtype).name} of shape {shape}"
+            raise ValueError(f"{path}: {name} must be {wanted}, got {array.dtype} of shape {array.shape}")
         yield name, array
     if expected:
         raise ValueError(f"{path} does not fit config.json: {min(expected)} is missing")
@@ -164,9 +189,12 @@ def _probe(lm: LanguageModel) -> Ids:
 
 
 def _predict(lm: LanguageModel, ids: Ids) -> Float:
+    if lm.precision != "float32":
+        return log_probs(lm.weights.packed(), [ids], lm.tokenizer.bos_id)[0]
+    # Not packed for four ids: a checkpoint is written amid training.
     inputs = np.append(np.int32(lm.tokenizer.bos_id), ids[:-1])
-    log_probs: Float = lm.model.token_log_probs(inputs[None], ids[None], states={})[0]
-    return log_probs
+    predicted: Float = lm.model.token_log_probs(inputs[None], ids[None], states={})[0]
+    return predicted
 
 
 def _check(lm: LanguageModel, folder: Path) -> None:
@@ -178,7 +206,7 @@ def _check(lm: LanguageModel, folder: Path) -> None:
         difference = float(np.abs(_predict(lm, ids) - expected).max())
     except (KeyError, TypeError, ValueError, IndexError, OverflowError):
         raise ValueError(f"{path} is damaged: expected a few ids and as many log_probs") from None
-    if not difference <= _TOLERANCE:
+    if not difference <= _TOLERANCES[lm.precision]:
         raise ValueError(
             f"{folder} does not predict what it did when it was saved (log-probabilities differ by {difference:.2g}): "
             "a file was changed; LanguageModel.load(..., check=False) loads it all the same"

@@ -1,0 +1,86 @@
+#include "infer/layer_stack.h"
+
+#include <algorithm>
+
+namespace recurlm {
+
+namespace {
+
+bool has_c(const CellSpec& spec) { return spec.kind == CellKind::lstm; }
+
+}  // namespace
+
+StreamStates::StreamStates(const PackedModel& model, index streams) {
+  for (const PackedModel::Layer& layer : model.layers()) {
+    const auto size = static_cast<std::size_t>(streams * layer.spec.units);
+    h.emplace_back(size);
+    c.emplace_back(has_c(layer.spec) ? size : 0);
+  }
+}
+
+StackBuffers::StackBuffers(Workspace::Frame& frame, const PackedModel& model, index steps, index batch)
+    : steps(steps),
+      batch(batch),
+      ids(frame.take<std::int32_t>(steps * batch)),
+      x(model.table() ? nullptr : frame.take<float>(steps * batch * model.embedding().cols)) {
+  index most_saved = 0;
+  for (const PackedModel::Layer& layer : model.layers()) {
+    const index size = (steps + 1) * batch * layer.spec.units;
+    h.push_back(frame.take<float>(size));
+    c.push_back(has_c(layer.spec) ? frame.take<float>(size) : nullptr);
+    most_saved = std::max(most_saved, layer.spec.saved_size(steps, batch));
+  }
+  saved = frame.take<float>(most_saved);  // one for all: nothing goes backward
+}
+
+void StackBuffers::place_states(const PackedModel& model, const StreamStates& states, const std::int32_t* rows) const {
+  for (std::size_t l = 0; l < h.size(); ++l) {
+    const index units = model.layers()[l].spec.units;
+    for (index b = 0; b < batch; ++b) {
+      const index from = (rows ? rows[b] : b) * units;
+      std::copy_n(states.h[l].data() + from, units, h[l] + b * units);
+      if (c[l]) std::copy_n(states.c[l].data() + from, units, c[l] + b * units);
+    }
+  }
+}
+
+void StackBuffers::copy_states(const PackedModel& model, index slot, StreamStates& states) const {
+  for (std::size_t l = 0; l < h.size(); ++l) {
+    const index size = batch * model.layers()[l].spec.units;
+    states.h[l].assign(h[l] + slot * size, h[l] + (slot + 1) * size);
+    if (c[l]) states.c[l].assign(c[l] + slot * size, c[l] + (slot + 1) * size);
+  }
+}
+
+void StackBuffers::place(const PackedModel& model, index r, std::int32_t id) const {
+  ids[r] = id;
+  if (x) model.embedding().expand_row(id, x + r * model.embedding().cols);
+}
+
+LayerStack::LayerStack(Workspace::Frame& frame, const PackedModel& model, const StackBuffers& buffers, int threads,
+                       bool reverse) {
+  const index positions = buffers.steps * buffers.batch;
+  outputs_ = buffers.x;
+  for (std::size_t l = 0; l < model.layers().size(); ++l) {
+    const PackedModel::Layer& layer = model.layers()[l];
+    const bool looked_up = l == 0 && model.table();
+    const Sequence sequence{buffers.steps, buffers.batch, {outputs_, positions, layer.spec.input_dim},
+                            looked_up ? buffers.ids : nullptr, nullptr, reverse, buffers.h[l], buffers.c[l], buffers.saved};
+    layers_.push_back({CellRun(frame, layer.spec, sequence, looked_up ? model.table() : nullptr),
+                       layer.with_room(frame, threads)});
+    outputs_ = buffers.h[l] + (reverse ? 0 : buffers.batch * layer.spec.units);
+  }
+}
+
+void LayerStack::run(Team& team) const {
+  for (const Bound& layer : layers_) run_forward(team, layer.run, layer.weights);
+}
+
+const float* run_layers(Workspace::Frame& frame, const PackedModel& model, const StackBuffers& buffers) {
+  const int threads = threads_for(model.recurrent_operations() * static_cast<double>(buffers.batch));
+  const LayerStack stack(frame, model, buffers, threads);
+  parallel(threads, [&](Team& team) { stack.run(team); });
+  return stack.outputs();
+}
+
+}  // namespace recurlm

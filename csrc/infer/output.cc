@@ -1,0 +1,43 @@
+#include "infer/output.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace recurlm {
+
+bool SoftmaxTotal::finite() const { return std::isfinite(maximum) && std::isfinite(sum) && sum > 0; }
+
+SoftmaxTotal total_of(const SoftmaxRow& row) {
+  SoftmaxTotal total{-std::numeric_limits<double>::infinity(), 0, 0};
+  for (index b = 0; b < row.block_count(); ++b)
+    if (const SoftmaxBlock& block = row.blocks[b]; static_cast<double>(block.maximum) > total.maximum) {
+      total.maximum = static_cast<double>(block.maximum);
+      total.at = static_cast<std::int32_t>(b * block_classes) + block.at;
+    }
+  for (index b = 0; b < row.block_count(); ++b)
+    if (const SoftmaxBlock& block = row.blocks[b]; block.sum != 0.0f)
+      total.sum += static_cast<double>(block.sum) *
+                   std::exp(row.scale * (static_cast<double>(block.maximum) - total.maximum));
+  return total;
+}
+
+OutputLayer::OutputLayer(Workspace::Frame& frame, const PackedModel& model, int threads)
+    : classes_(model.classes()),
+      units_(model.output_units()),
+      kernel_(frame, model.projection(), threads),
+      bias_(model.projection_bias()) {
+  const index halves = 2 * panels_of(classes_);
+  auto* columns = frame.take<Column>(halves);
+  for (index q = 0; q < halves; ++q)
+    columns[q] = {q * half_width % block_classes, std::clamp(classes_ - q * half_width, index{0}, half_width)};
+  columns_ = columns;
+}
+
+void OutputLayer::multiply_block(const Team& team, const float* h, index rows, index block, float* logits, index ld) const {
+  const index panel = block * (block_classes / panel_width);
+  multiply_rectangle(team, {Operand::row_major({h, rows, units_}), kernel_, {logits, ld, columns_}, Init::bias, bias_},
+                     {0, rows, panel, panels_of(block_size(block))});
+}
+
+}  // namespace recurlm

@@ -1,0 +1,178 @@
+// The matrix product in int8, four products to a 32-bit sum, and the quantisation of its left operand.
+#pragma once
+
+#include "kernels/gemm.h"
+
+namespace recurlm::kernels::RECURLM_KERNEL_ISA {
+namespace {
+
+// `ints`: `lanes` sums. Quad: four elements of a row of A, the same in every lane. dot adds four products to each sum.
+//
+// The instructions multiply an unsigned by a signed byte. |a| (sign of a) b is a b, and since neither exceeds 127 no pair of
+// products saturates 16 bits. VNNI sums all four in 32 bits, so it takes a + 128 instead; its sums start from -128 times the
+// column's sum.
+#if defined(__AVX512VNNI__)
+using ints = __m512i;
+struct Quad {
+  ints shifted;
+};
+RECURLM_INLINE ints load_ints(const void* p) { return _mm512_loadu_si512(p); }
+RECURLM_INLINE ints first_sums(const std::int32_t* column_sums) {
+  return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(load_ints(column_sums), 7));
+}
+RECURLM_INLINE Quad make_quad(int four) { return {_mm512_xor_si512(_mm512_set1_epi32(four), _mm512_set1_epi8(-128))}; }
+RECURLM_INLINE ints dot(ints sums, Quad a, ints b) { return _mm512_dpbusd_epi32(sums, a.shifted, b); }
+RECURLM_INLINE vec to_float(ints a) { return {_mm512_cvtepi32_ps(a)}; }
+#elif defined(RECURLM_KERNEL_avx512)
+using ints = __m512i;
+struct Quad {
+  ints magnitude;
+  __mmask64 negative;
+};
+RECURLM_INLINE ints load_ints(const void* p) { return _mm512_loadu_si512(p); }
+RECURLM_INLINE ints first_sums(const std::int32_t*) { return _mm512_setzero_si512(); }
+RECURLM_INLINE Quad make_quad(int four) {
+  const ints a = _mm512_set1_epi32(four);
+  return {_mm512_abs_epi8(a), _mm512_movepi8_mask(a)};
+}
+RECURLM_INLINE ints dot(ints sums, Quad a, ints b) {
+  const ints signed_b = _mm512_mask_sub_epi8(b, a.negative, _mm512_setzero_si512(), b);
+  return _mm512_add_epi32(sums, _mm512_madd_epi16(_mm512_maddubs_epi16(a.magnitude, signed_b), _mm512_set1_epi16(1)));
+}
+RECURLM_INLINE vec to_float(ints a) { return {_mm512_cvtepi32_ps(a)}; }
+#elif defined(RECURLM_KERNEL_avx2)
+using ints = __m256i;
+struct Quad {
+  ints magnitude, value;
+};
+RECURLM_INLINE ints load_ints(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+RECURLM_INLINE ints first_sums(const std::int32_t*) { return _mm256_setzero_si256(); }
+RECURLM_INLINE Quad make_quad(int four) {
+  const ints a = _mm256_set1_epi32(four);
+  return {_mm256_abs_epi8(a), a};
+}
+RECURLM_INLINE ints dot(ints sums, Quad a, ints b) {
+  const ints pairs = _mm256_maddubs_epi16(a.magnitude, _mm256_sign_epi8(b, a.value));
+  return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+RECURLM_INLINE vec to_float(ints a) { return {_mm256_cvtepi32_ps(a)}; }
+#else
+using ints = __m128i;
+struct Quad {
+  ints magnitude, value;
+};
+RECURLM_INLINE ints load_ints(const void* p) { return _mm_loadu_si128(static_cast<const __m128i*>(p)); }
+RECURLM_INLINE ints first_sums(const std::int32_t*) { return _mm_setzero_si128(); }
+RECURLM_INLINE Quad make_quad(int four) {
+  const ints a = _mm_set1_epi32(four);
+  return {_mm_abs_epi8(a), a};
+}
+RECURLM_INLINE ints dot(ints sums, Quad a, ints b) {
+  const ints pairs = _mm_maddubs_epi16(a.magnitude, _mm_sign_epi8(b, a.value));
+  return _mm_add_epi32(sums, _mm_madd_epi16(pairs, _mm_set1_epi16(1)));
+}
+RECURLM_INLINE vec to_float(ints a) { return {_mm_cvtepi32_ps(a)}; }
+#endif
+
+constexpr int quad = 4;
+
+RECURLM_INLINE Quad load_quad(const std::int8_t* p) {
+  int four;
+  __builtin_memcpy(&four, p, sizeof four);
+  return make_quad(four);
+}
+
+// Rows [row, row + M) and T panels from `panel` on, tile_columns of each from `first_column` on.
+template <int M, int T>
+__attribute__((noinline)) void int8_tile(const GemmInt8& g, index row, index panel, int first_column) {
+  ints acc[T][M][tile_vectors];
+  const auto each = [&](auto&& visit) __attribute__((always_inline)) {
+    for (int t = 0; t < T; ++t)
+      for (int m = 0; m < M; ++m)
+        for (int v = 0; v < tile_vectors; ++v) visit(t, m, v, (panel + t) * panel_width + first_column + v * lanes);
+  };
+  each([&](int t, int m, int v, index column) { acc[t][m][v] = first_sums(g.b_sums + column); });
+  const std::int8_t* a = g.a + row * g.a_row;
+  const std::int8_t* b = g.b + panel * g.b_panel + first_column * quad;
+  for (index k = 0; k < g.depth; k += quad, a += quad, b += quad * panel_width) {
+    Quad am[M];
+    for (int m = 0; m < M; ++m) am[m] = load_quad(a + m * g.a_row);
+    for (int t = 0; t < T; ++t)
+      for (int v = 0; v < tile_vectors; ++v) {
+        const ints bv = load_ints(b + t * g.b_panel + v * lanes * quad);
+        for (int m = 0; m < M; ++m) acc[t][m][v] = dot(acc[t][m][v], am[m], bv);
+      }
+  }
+  TileColumns to[T];
+  for (int t = 0; t < T; ++t) to[t] = tile_columns_at(g.columns + 2 * (panel + t), first_column);
+  each([&](int t, int m, int v, index column) {
+    float* c = g.c + (row + m) * g.c_row + to[t].offset[v];
+    const index width = to[t].width[v];
+    const vec initial = g.init == Init::accumulate ? load_n(c, width) : g.init == Init::bias ? load(g.bias + column) : set1(0.0f);
+    const vec scale = set1(g.a_scales[row + m]) * load(g.b_scales + column);
+    store_n(c, fmadd(to_float(acc[t][m][v]), scale, initial), width);
+  });
+}
+
+#if defined(RECURLM_KERNEL_avx512)
+constexpr int int8_max_rows = 6, int8_wide_panels = 4;
+constexpr void (*int8_tiles[])(const GemmInt8&, index, index, int) = {
+    nullptr, int8_tile<1, 1>, int8_tile<2, 1>, int8_tile<3, 1>, int8_tile<4, 1>, int8_tile<5, 1>, int8_tile<6, 1>};
+#else
+constexpr int int8_max_rows = 2, int8_wide_panels = 2;
+constexpr void (*int8_tiles[])(const GemmInt8&, index, index, int) = {nullptr, int8_tile<1, 1>, int8_tile<2, 1>};
+#endif
+
+void gemm_int8(const GemmInt8& g) {
+  index panel = 0;
+  if (g.rows == 1)
+    for (; panel + int8_wide_panels <= g.panels; panel += int8_wide_panels)
+      for (int column = 0; column < panel_width; column += tile_columns) int8_tile<1, int8_wide_panels>(g, 0, panel, column);
+  const index tiles = (g.rows + int8_max_rows - 1) / int8_max_rows;
+  for (; panel < g.panels; ++panel)
+    for (index i = 0; i < tiles; ++i) {
+      const index row = g.rows * i / tiles, end = g.rows * (i + 1) / tiles;
+      for (int column = 0; column < panel_width; column += tile_columns) int8_tiles[end - row](g, row, panel, column);
+    }
+}
+
+// Sixteen floats times `scale` as the nearest integers.
+RECURLM_INLINE void store_int8(const float* x, float scale, std::int8_t* to) {
+  __m128i part[4];
+  for (int i = 0; i < 4; ++i) part[i] = _mm_cvtps_epi32(_mm_mul_ps(_mm_loadu_ps(x + 4 * i), _mm_set1_ps(scale)));
+  const __m128i low = _mm_packs_epi32(part[0], part[1]), high = _mm_packs_epi32(part[2], part[3]);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_packs_epi16(low, high));
+}
+
+// max |x|, or NaN where an element is not finite.
+RECURLM_INLINE float largest_magnitude(index count, const float* x) {
+  vec largest = set1(0.0f), zero_or_nan = set1(0.0f);
+  for (index i = 0; i < count; i += lanes) {
+    const vec a = load_n(x + i, tail(count, i));
+    largest = max(max(a, set1(0.0f) - a), largest);
+    zero_or_nan = fmadd(a, set1(0.0f), zero_or_nan);
+  }
+  float values[lanes];
+  store(values, largest);
+  float result = 0;
+  for (int l = 0; l < lanes; ++l) result = values[l] > result ? values[l] : result;
+  return result + sum(zero_or_nan);
+}
+
+void quantize_rows(index rows, index depth, const float* a, index a_row, std::int8_t* q, index q_row, float* scales) {
+  for (index r = 0; r < rows; ++r, a += a_row, q += q_row) {
+    const float magnitude = largest_magnitude(depth, a);
+    scales[r] = magnitude / 127;
+    // What is tiny or not finite becomes 0: its scale says the rest.
+    const float inverse = magnitude > 1e-30f && magnitude < __builtin_inff() ? 127 / magnitude : 0.0f;
+    index k = 0;
+    for (; k + half_width <= depth; k += half_width) store_int8(a + k, inverse, q + k);
+    if (k == depth) continue;
+    float rest[half_width] = {};
+    for (index i = k; i < depth; ++i) rest[i - k] = a[i];
+    store_int8(rest, inverse, q + k);
+  }
+}
+
+}  // namespace
+}  // namespace recurlm::kernels::RECURLM_KERNEL_ISA

@@ -1,0 +1,48 @@
+// Weights that are multiplied often: packed once from the matrices of a model, in the precision in which these are stored.
+#pragma once
+
+#include "ops/packing.h"
+
+namespace recurlm {
+
+using kernels::bfloat16;
+
+enum class Precision { float32, bfloat16, int8 };
+
+// A row-major matrix as it is stored. In int8 an element is its integer times the scale of its column or, where `row_scales`, row.
+struct StoredMatrix {
+  Precision precision;
+  const void* data;
+  index rows, cols;
+  const float* scales = nullptr;
+  bool row_scales = false;
+
+  template <typename T>
+  const T* row(index r) const {
+    return static_cast<const T*>(data) + r * cols;
+  }
+  std::size_t nbytes() const;
+  // Row r in float32.
+  void expand_row(index r, float* to) const;
+};
+
+// The right operand B (depth, 32 * panels) in the layout of kernels::Gemm, GemmBfloat16 or GemmInt8.
+struct PackedWeights {
+  Precision precision;
+  index depth, panels;
+  void* data;
+  index stride;                 // elements, from one panel to the next
+  float* scales = nullptr;      // (panels, 32); int8
+  std::int32_t* sums = nullptr;  // the same
+
+  Panels values() const { return {static_cast<float*>(data), depth, panels, stride}; }  // float32
+  std::size_t nbytes() const;
+};
+
+PackedWeights take_weights(Workspace::Frame& frame, Precision precision, index depth, index panels);
+// The columns of B are those of the matrix, half panel by half panel in the order of the map.
+void pack_columns(const Team& team, const StoredMatrix& matrix, const Column* columns, const PackedWeights& packed);
+// They are its rows; `columns` is the natural map of its columns.
+void pack_rows(const Team& team, const StoredMatrix& matrix, const Column* columns, const PackedWeights& packed);
+
+}  // namespace recurlm

@@ -1,0 +1,168 @@
+"""The weights of a language model: its network's, or narrow ones that only run; and either packed for the core."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from ..model import Model
+from ..precision import Matrix, Precision, Quantized, quantize, to_bfloat16
+from ..text.tokenizer import Tokenizer
+from ..typing import Array, Float
+from .architecture import EMBEDDING, Architecture
+from .scoring import compile_model
+
+_SCALES = ".scales"
+_DTYPES = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
+
+
+@dataclass(frozen=True)
+class RunningWeights:
+    """Matrices in ``precision``, biases in float32, named as in the network."""
+
+    precision: Precision
+    named: Mapping[str, Matrix]
+
+    def pack(self, architecture: Architecture) -> _core.PackedModel:
+        """The packed network, which needs these arrays no longer."""
+        named: Mapping[str, Any] = self.named
+        cells: list[tuple[_core.Cell, Any, Any, Float]] = []
+        for layer, width in enumerate(architecture.input_widths):
+            name = f"{architecture.cell}_{layer}."
+            cell = _core.Cell(architecture.cell, width, architecture.units)
+            cells.append((cell, *(named[name + part] for part in ("kernel", "recurrent_kernel", "bias"))))
+        kernel = named[EMBEDDING if architecture.tie_weights else "projection.kernel"]
+        bias = named["projection.bias"]
+        return _core.PackedModel(named[EMBEDDING], cells, kernel, bias, transposed=architecture.tie_weights)
+
+    # Files -------------------------------------------------------------------------------------------------------
+
+    def arrays(self) -> dict[str, Array]:
+        """As they are written: the scales of ``name`` are ``name.scales``."""
+        arrays: dict[str, Array] = {}
+        for name, value in self.named.items():
+            if isinstance(value, Quantized):
+                arrays |= {name: value.values, name + _SCALES: value.scales}
+            else:
+                arrays[name] = value
+        return arrays
+
+    @classmethod
+    def from_arrays(cls, arrays: Iterable[tuple[str, Array]], precision: Precision) -> RunningWeights:
+        """The inverse of ``arrays``, for what ``check_array`` has passed."""
+        found = dict(arrays)
+        named = {
+            name: Quantized(value, found[name + _SCALES]) if name + _SCALES in found else value
+            for name, value in found.items()
+            if not name.endswith(_SCALES)
+        }
+        return cls(precision, named)
+
+
+class ModelWeights:
+    """A network to train, made when it is first needed, or narrow weights instead of it.
+
+    Args:
+        architecture: of the network.
+        tokenizer: has its vocabulary by then.
+    """
+
+    def __init__(self, architecture: Architecture, tokenizer: Tokenizer):
+        self._architecture, self._tokenizer = architecture, tokenizer
+        self._network: Model | None = None
+        self._narrow: RunningWeights | None = None
+        self._packed: tuple[int, _core.PackedModel] | None = None  # and the network's weights_version by then
+
+    @property
+    def precision(self) -> Precision:
+        return "float32" if self._narrow is None else self._narrow.precision
+
+    @property
+    def network(self) -> Model:
+        """ValueError where there is no vocabulary yet, or no network; MemoryError where it does not fit."""
+        self.require_network()
+        return self._network or self.make_network()
+
+    def require_network(self) -> None:
+        """ValueError where the weights were quantized."""
+        if self._narrow is not None:
+            raise ValueError(
+                f"a model quantized to {self.precision} can run but has no network to train: "
+                "train the float32 one, then quantize it"
+            )
+
+    def make_network(self, initial: bool = True) -> Model:
+        """A new network; without ``initial`` its weights are zero, to be loaded."""
+        a, tokenizer = self._architecture, self._tokenizer
+        if not tokenizer.trained:
+            raise ValueError("the language model has no vocabulary yet: call fit first")
+        try:
+            self._network = a.build(tokenizer.vocabulary_size, initial)
+        except MemoryError as error:
+            sizes = f"units={a.units}, layers={a.layers} and {tokenizer.vocabulary_size:,} tokens"
+            raise MemoryError(f"a network of {sizes} does not fit ({error})") from None
+        compile_model(self._network)
+        return self._network
+
+    def run_only(self, narrow: RunningWeights) -> None:
+        """Take ``narrow`` in place of a network."""
+        self._narrow = narrow
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """While weights are read they do not change; RuntimeError if another thread trains."""
+        with nullcontext() if self._narrow is not None else self.network.usage.reading():
+            yield
+
+    def running(self) -> RunningWeights:
+        """As they are saved and packed; those in float32 are the network's own."""
+        return self._narrow or RunningWeights("float32", self._values())
+
+    def converted(self, precision: Precision) -> RunningWeights:
+        """The network's weights in ``precision``; FloatingPointError where one is not finite."""
+        with self.network.usage.reading():
+            return RunningWeights(precision, {n: _convert(n, value, precision) for n, value in self._values().items()})
+
+    def packed(self) -> _core.PackedModel:
+        """Packed for running, and kept until training changes them."""
+        with self.reading():
+            version = self.network.weights_version if self._narrow is None else 0
+            if self._packed is None or self._packed[0] != version:
+                self._packed = version, self.running().pack(self._architecture)
+            return self._packed[1]
+
+    def _values(self) -> dict[str, Float]:
+        return {name: parameter.value for name, parameter in self.network.named_weights().items()}
+
+
+def expected_arrays(
+    architecture: Architecture, vocabulary_size: int, precision: Precision
+) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Shape and dtype of each array of a saved model."""
+    expected: dict[str, tuple[tuple[int, ...], type]] = {}
+    for name, shape in architecture.shapes(vocabulary_size).items():
+        narrow = _is_matrix(name)
+        expected[name] = shape, _DTYPES[precision] if narrow else np.float32
+        if narrow and precision == "int8":
+            expected[name + _SCALES] = (shape[_channels(name)],), np.float32
+    return expected
+
+
+def _convert(name: str, value: Float, precision: Precision) -> Matrix:
+    if not _is_matrix(name):
+        return np.array(value)  # a copy: training goes on with the network's own
+    return to_bfloat16(value) if precision == "bfloat16" else quantize(value, _channels(name))
+
+
+def _is_matrix(name: str) -> bool:
+    return not name.endswith(".bias")
+
+
+def _channels(name: str) -> int:
+    """Along which axis the outputs lie: a row of the embedding is what a token gives, and, tied, what predicts it."""
+    return 0 if name == EMBEDDING else 1

@@ -1,0 +1,74 @@
+"""Weights in less than float32: bfloat16, and int8 with a scale for each output channel."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .typing import Float
+
+Precision = Literal["float32", "bfloat16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
+
+Bfloat16 = npt.NDArray[np.uint16]  # the upper halves of float32; NumPy has no type for them
+
+
+class Quantized(NamedTuple):
+    """int8 values, and by what those of each channel are multiplied."""
+
+    values: npt.NDArray[np.int8]
+    scales: Float
+
+
+Matrix: TypeAlias = Float | Bfloat16 | Quantized
+
+
+def to_bfloat16(matrix: Float) -> Bfloat16:
+    """The nearest bfloat16 (relative error at most 2⁻⁸), halves to even; infinities and NaN stay what they are.
+
+    >>> import numpy as np
+    >>> [hex(bits) for bits in to_bfloat16(np.array([1.0, -2.5], np.float32))]
+    ['0x3f80', '0xc020']
+    """
+    bits = np.ascontiguousarray(matrix, np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    nan = (bits >> np.uint32(16)) | np.uint32(0x40)  # rounded up, its bits could become those of an infinity
+    result: Bfloat16 = np.where(np.isnan(matrix), nan, rounded).astype(np.uint16)
+    return result
+
+
+def from_bfloat16(matrix: Bfloat16) -> Float:
+    """In float32, exactly."""
+    values: Float = (matrix.astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return values
+
+
+def quantize(matrix: Float, axis: int) -> Quantized:
+    """Symmetric int8: each channel along ``axis`` has the scale that maps its largest magnitude to 127.
+
+    The error of an element is at most half its channel's scale.
+
+    >>> import numpy as np
+    >>> quantize(np.array([[1.0, -8.0], [0.5, 4.0]], np.float32), axis=1).values.tolist()
+    [[127, -127], [64, 64]]
+
+    Raises:
+        FloatingPointError: an element is not finite.
+    """
+    other = 1 - axis
+    largest = np.abs(matrix).max(axis=other, keepdims=True, initial=0.0)
+    if not np.isfinite(largest).all():
+        raise FloatingPointError("the weights are not finite and were not quantized")
+    scales = (largest / np.float32(127)).astype(np.float32)
+    divisors = np.where(scales > 0, scales, np.float32(1))
+    values = np.clip(np.rint(matrix / divisors), -127, 127).astype(np.int8)
+    return Quantized(values, np.ascontiguousarray(scales.squeeze(other)))
+
+
+def dequantize(quantized: Quantized, axis: int) -> Float:
+    """In float32."""
+    values: Float = quantized.values.astype(np.float32)
+    values *= np.expand_dims(quantized.scales, 1 - axis)
+    return values
