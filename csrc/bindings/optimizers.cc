@@ -47,28 +47,59 @@ void require_length(std::size_t actual, std::size_t expected, const char* name) 
                           std::to_string(actual));
 }
 
-py::array_t<double> py_squared_norms(const py::sequence& gradients) {
+// The rows of an array that matter, distinct ids, or None for all of it.
+Elements read_elements(const py::array& array, py::handle rows, const std::string& name, std::vector<std::int32_t>& ids) {
+  if (rows.is_none()) return {array.size()};
+  if (array.ndim() < 1) throw py::value_error(name + " must be None where the array has no rows");
+  const index count = checked_array<std::int32_t>(rows, name.c_str(), {any_extent}, Access::read).shape(0);
+  const std::int32_t* read = read_ids(rows, name.c_str(), {count}, array.shape(0));
+  ids.assign(read, read + count);
+  std::vector<std::int32_t> sorted = ids;
+  std::sort(sorted.begin(), sorted.end());
+  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end())
+    throw py::value_error(name + " must not name a row twice");
+  const index width = array.shape(0) ? array.size() / array.shape(0) : 0;
+  return {count * width, ids.data(), width};
+}
+
+// One for each of `count` arrays, and the ids behind them.
+struct RowLists {
+  RowLists(py::handle rows, std::size_t count) : ids(count) {
+    if (rows.is_none()) return;
+    items = items_of(py::cast<py::sequence>(rows));
+    require_length(items.size(), count, "rows");
+  }
+  Elements elements(std::size_t i, const py::array& array) {
+    return read_elements(array, items.empty() ? py::none() : items[i], entry("rows", i), ids[i]);
+  }
+
+  std::vector<py::object> items;
+  std::vector<std::vector<std::int32_t>> ids;
+};
+
+py::array_t<double> py_squared_norms(const py::sequence& gradients, py::handle rows) {
   const std::vector<py::object> items = items_of(gradients);
+  RowLists lists(rows, items.size());
   std::vector<const float*> data;
-  std::vector<index> counts;
+  std::vector<Elements> elements;
   for (std::size_t i = 0; i < items.size(); ++i) {
     const py::array array = read_any_shape(items[i], entry("gradients", i).c_str());
     data.push_back(static_cast<const float*>(array.data()));
-    counts.push_back(array.size());
+    elements.push_back(lists.elements(i, array));
   }
   py::array_t<double> norms(static_cast<py::ssize_t>(data.size()));
   double* out = norms.mutable_data();
   py::gil_scoped_release release;
-  squared_norms(static_cast<index>(data.size()), data.data(), counts.data(), out);
+  squared_norms(data, elements, out);
   return norms;
 }
 
 ParameterSpan read_span(const UpdateRule& rule, std::size_t i, const py::object& parameter, const py::object& gradient,
-                        const std::vector<py::object>& slots) {
+                        const std::vector<py::object>& slots, RowLists& lists) {
   const py::array values = read_any_shape(parameter, entry("parameters", i).c_str());
   const Shape shape = shape_of(values);
   ParameterSpan span{};
-  span.count = values.size();
+  span.elements = lists.elements(i, values);
   span.parameter = write<float>(parameter, entry("parameters", i).c_str(), shape);
   span.gradient = read<float>(gradient, entry("gradients", i).c_str(), shape);
   require_length(slots.size(), static_cast<std::size_t>(rule.slots()), entry("slots", i).c_str());
@@ -81,7 +112,7 @@ ParameterSpan read_span(const UpdateRule& rule, std::size_t i, const py::object&
 void require_distinct(const std::vector<ParameterSpan>& spans) {
   std::vector<const float*> starts;
   for (const ParameterSpan& span : spans)
-    if (span.count > 0) starts.push_back(span.parameter);
+    if (span.elements.count > 0) starts.push_back(span.parameter);
   std::sort(starts.begin(), starts.end());
   if (std::adjacent_find(starts.begin(), starts.end()) != starts.end())
     throw py::value_error("parameters must not name an array twice");
@@ -89,7 +120,7 @@ void require_distinct(const std::vector<ParameterSpan>& spans) {
 
 void py_apply_update(const UpdateRule& rule, std::int64_t step, double learning_rate, const py::sequence& parameters,
                      const py::sequence& gradients, const py::sequence& slots, py::handle scales,
-                     py::handle weight_decays) {
+                     py::handle weight_decays, py::handle rows) {
   const std::vector<py::object> parameter_items = items_of(parameters), gradient_items = items_of(gradients);
   const std::size_t count = parameter_items.size();
   require_length(gradient_items.size(), count, "gradients");
@@ -97,11 +128,12 @@ void py_apply_update(const UpdateRule& rule, std::int64_t step, double learning_
   const auto* scale = read<double>(scales, "scales", {static_cast<index>(count)});
   const auto* decay = read<double>(weight_decays, "weight_decays", {static_cast<index>(count)});
   if (step < 1) throw py::value_error("step counts from 1, not " + std::to_string(step));
+  RowLists lists(rows, count);
   std::vector<std::vector<py::object>> slot_items;
   std::vector<ParameterSpan> spans;
   for (std::size_t i = 0; i < count; ++i) {
     slot_items.push_back(items_of(py::sequence(slots[i])));
-    spans.push_back(read_span(rule, i, parameter_items[i], gradient_items[i], slot_items.back()));
+    spans.push_back(read_span(rule, i, parameter_items[i], gradient_items[i], slot_items.back(), lists));
     spans.back().gradient_scale = scale[i];
     spans.back().weight_decay = decay[i];
   }
@@ -119,9 +151,9 @@ void bind_optimizers(py::module_& module) {
            arg("rho") = 0.9, arg("centered") = false, arg("beta_1") = 0.9, arg("beta_2") = 0.999,
            arg("amsgrad") = false, arg("epsilon") = 1e-7, arg("clip_value") = 0.0)
       .def_property_readonly("slots", &UpdateRule::slots);
-  module.def("squared_norms", &py_squared_norms, arg("gradients"));
+  module.def("squared_norms", &py_squared_norms, arg("gradients"), arg("rows") = py::none());
   module.def("apply_update", &py_apply_update, arg("rule"), arg("step"), arg("learning_rate"), arg("parameters"),
-             arg("gradients"), arg("slots"), arg("scales"), arg("weight_decays"));
+             arg("gradients"), arg("slots"), arg("scales"), arg("weight_decays"), arg("rows") = py::none());
 }
 
 }  // namespace recurlm::bindings

@@ -1,9 +1,9 @@
 #include "ops/optimizers.h"
 
 #include <cmath>
+#include <utility>
 
 #include "kernels/table.h"
-#include "ops/blocks.h"
 
 namespace recurlm {
 
@@ -55,9 +55,9 @@ kernels::Update common(const UpdateRule& rule, std::int64_t step, double learnin
 
 void apply_update(const UpdateRule& rule, std::int64_t step, double learning_rate,
                   const std::vector<ParameterSpan>& spans) {
-  std::vector<index> counts;
-  for (const ParameterSpan& span : spans) counts.push_back(span.count);
-  const ParameterBlocks blocks(static_cast<index>(spans.size()), counts.data());
+  std::vector<Elements> elements;
+  for (const ParameterSpan& span : spans) elements.push_back(span.elements);
+  const ParameterBlocks blocks(std::move(elements));
   const kernels::Update shared = common(rule, step, learning_rate);
   const UpdateKernel update = update_kernel(rule.kind);
   constexpr double operations_per_element = 10;

@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "base/views.h"
+#include "ops/blocks.h"
 
 namespace recurlm {
 
@@ -18,7 +18,7 @@ struct UpdateRule {
 };
 
 struct ParameterSpan {
-  index count;
+  Elements elements;  // those that are updated
   float* parameter;
   const float* gradient;
   float* slots[3];

@@ -5,7 +5,6 @@
 
 #include "cpu/threads.h"
 #include "kernels/table.h"
-#include "ops/blocks.h"
 
 namespace recurlm {
 
@@ -20,15 +19,16 @@ double weighted_sum(index count, const float* values, const float* weights) {
   return total;
 }
 
-void squared_norms(index arrays, const float* const* data, const index* counts, double* norms) {
-  const ParameterBlocks blocks(arrays, counts);
+void squared_norms(const std::vector<const float*>& data, const std::vector<Elements>& elements, double* norms) {
+  const ParameterBlocks blocks(elements);
   std::vector<double> parts(static_cast<std::size_t>(blocks.count()));
   parallel(threads_for(static_cast<double>(blocks.elements())), [&](Team& team) {
-    blocks.for_share(team, [&](index block, index array, index first, index count) {
-      parts[static_cast<std::size_t>(block)] = kernels::table().squared_norm(count, data[array] + first);
+    blocks.for_share(team, [&](index block, index array, index offset, index count) {
+      parts[static_cast<std::size_t>(block)] +=
+          kernels::table().squared_norm(count, data[static_cast<std::size_t>(array)] + offset);
     });
   });
-  for (index array = 0; array < arrays; ++array) {
+  for (index array = 0; array < static_cast<index>(data.size()); ++array) {
     norms[array] = 0;
     for (index block = blocks.begin(array); block < blocks.begin(array + 1); ++block)
       norms[array] += parts[static_cast<std::size_t>(block)];

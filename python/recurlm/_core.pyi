@@ -249,8 +249,11 @@ class UpdateRule:
     @property
     def slots(self) -> int: ...
 
-def squared_norms(gradients: Sequence[Float]) -> Double:
-    """Squared Euclidean norm of each gradient, in double, over fixed blocks of 4,096 elements; (len(gradients),)."""
+def squared_norms(gradients: Sequence[Float], rows: Sequence[Ids | None] | None = None) -> Double:
+    """Squared Euclidean norm of each gradient, in double, over fixed blocks of 4,096 elements; (len(gradients),).
+
+    ``rows``: for each, the distinct rows that are not zero, or None where any may be.
+    """
 
 def apply_update(
     rule: UpdateRule,
@@ -261,8 +264,9 @@ def apply_update(
     slots: Sequence[Sequence[Float]],
     scales: Double,
     weight_decays: Double,
+    rows: Sequence[Ids | None] | None = None,
 ) -> None:
-    """Update all parameters in one pass. ``step`` counts from 1.
+    """Update all parameters, or only the distinct ``rows`` of one, in one pass. ``step`` counts from 1.
 
     ``scales`` (one for each parameter) multiply the gradients first (that is how norm clipping is applied), then
     ``clip_value`` clips. Gradients are left as they are.

@@ -131,6 +131,15 @@ class Tape:
         elif (rows := self.written[parameter]) is not None:
             rows.append(ids)
 
+    def rows_of(self, parameter: Parameter) -> Ids | None:
+        """The distinct rows of its gradient that were written; None where that may be most of them, or all."""
+        rows, size = self.written[parameter], parameter.shape[0]
+        if rows is None or sum(ids.size for ids in rows) > size // 2:
+            return None
+        ids = rows[0] if len(rows) == 1 else np.concatenate(rows)
+        distinct, places = np.empty_like(ids), np.empty_like(ids)
+        return distinct[: _core.distinct_ids(ids, size, distinct, places, self.workspace)]
+
     @contextmanager
     def gradients(self) -> Iterator[None]:
         """While this is open, ``written`` holds the parameters that have a gradient in this step."""

@@ -27,7 +27,8 @@ def train_step(model: Model, batch: Batch) -> None:
     tape.training, tape.seed, tape.step, tape.states = True, model.seed, model.step, None
     with tape.gradients():
         model.last_loss = backpropagate(compiled, tape, batch)
-        compiled.optimizer.apply([p for p in model.trainable_weights if p in tape.written])
+        parameters = [p for p in model.trainable_weights if p in tape.written]
+        compiled.optimizer.apply(parameters, [tape.rows_of(p) for p in parameters])
     model.step += 1
 
 

@@ -4,9 +4,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recurlm import optimizers
+import recurlm
+from recurlm import Input, Model, _core, optimizers
+from recurlm.layers import Dense, Embedding
 from recurlm.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, schedules
-from recurlm.tape import Parameter
+from recurlm.tape import Parameter, Tape
 from tests.python.models import normal
 
 RNG = np.random.default_rng(23)
@@ -163,3 +165,39 @@ def test_names_and_configurations(name: str) -> None:
 def test_bad_arguments_are_named(make: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "sparse"),
+    [
+        (lambda: SGD(0.5), True),
+        (lambda: SGD(0.5, weight_decay=0.1), False),
+        (lambda: SGD(0.5, momentum=0.9), False),
+        (lambda: Adagrad(0.5), True),
+        (lambda: Adam(0.05), False),
+    ],
+    ids=["sgd", "decayed", "momentum", "adagrad", "adam"],
+)
+def test_row_sparse_gradients_change_no_result(make: Any, sparse: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table of which few rows are read, against the same run whose optimizer is told of no rows."""
+    rng = np.random.default_rng(5)
+    batches = [(rng.integers(0, 90, (2, 7), np.int32), rng.integers(0, 5, (2, 7), np.int32)) for _ in range(4)]
+    update, told, weights = _core.apply_update, [], []
+
+    def spy(*arguments: Any) -> None:
+        told.append(arguments[-1] is not None and any(rows is not None for rows in arguments[-1]))
+        update(*arguments)
+
+    monkeypatch.setattr("recurlm.optimizers._core.apply_update", spy)
+    for rows_of in (Tape.rows_of, lambda tape, parameter: None):
+        monkeypatch.setattr(Tape, "rows_of", rows_of)
+        recurlm.utils.set_random_seed(1)
+        inputs = Input((7,), dtype="int32")
+        model = Model(inputs, Dense(5, "softmax")(Embedding(90, 6)(inputs)))
+        model.compile(make(), "sparse_categorical_crossentropy")
+        for x, y in batches:
+            model.train_on_batch(x, y)
+        weights.append(model.get_weights())
+    assert told == [sparse] * 4 + [False] * 4
+    for a, b in zip(*weights, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -15,7 +15,7 @@ import numpy as np
 from .. import _core
 from ..naming import resolve, snake_case
 from ..tape import Parameter
-from ..typing import Array, Float
+from ..typing import Array, Float, Ids
 from . import schedules
 from .schedules import LearningRateSchedule
 
@@ -102,8 +102,12 @@ class Optimizer:
             self._slots[parameter] = made
         return self._slots[parameter]
 
-    def apply(self, parameters: Sequence[Parameter]) -> None:
+    def apply(self, parameters: Sequence[Parameter], rows: Sequence[Ids | None] | None = None) -> None:
         """Take one step with the parameters' gradients.
+
+        Args:
+            rows: for each, the distinct rows of its gradient that are not zero, or None where any may be. A rule that
+                leaves a weight without a gradient as it is touches only these.
 
         Raises:
             FloatingPointError: a gradient is not finite; no parameter has changed.
@@ -113,7 +117,7 @@ class Optimizer:
         if not math.isfinite(rate):
             raise ValueError(f"the learning rate of step {self.iterations} must be finite, the schedule gave {rate!r}")
         gradients = [parameter.grad for parameter in parameters]
-        norms = np.sqrt(_core.squared_norms(gradients))
+        norms = np.sqrt(_core.squared_norms(gradients, rows))
         if not np.isfinite(norms).all():
             wrong = parameters[int(np.flatnonzero(~np.isfinite(norms))[0])]
             raise FloatingPointError(f"the gradient of {wrong.name} {wrong.shape} is not finite")
@@ -127,10 +131,15 @@ class Optimizer:
             [self.slots(parameter) for parameter in parameters],
             self._scales(norms),
             decays,
+            rows if self._rests() and not decays.any() else None,
         )
         self.iterations += 1
         for parameter in parameters:
             parameter.version += 1
+
+    def _rests(self) -> bool:
+        """Whether a weight without a gradient stays as it is."""
+        return False
 
     def _scales(self, norms: Array) -> Array:
         scales = np.ones(len(norms), np.float64)
@@ -172,6 +181,9 @@ class SGD(Optimizer):
     ) -> None:
         super().__init__(learning_rate, {"momentum": momentum, "nesterov": nesterov}, **kwargs)
 
+    def _rests(self) -> bool:
+        return self.rule.slots == 0  # no momentum
+
 
 class RMSprop(Optimizer):
     """Steps divided by a running root mean square of the gradient (Hinton, 2012)."""
@@ -209,6 +221,9 @@ class Adagrad(Optimizer):
                 f"initial_accumulator_value must be a finite number from 0 on, got {initial_accumulator_value!r}"
             )
         self.initial_slot = initial_accumulator_value
+
+    def _rests(self) -> bool:
+        return True
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"initial_accumulator_value": self.initial_slot}
