@@ -2,6 +2,7 @@
 
 #include <pthread.h>
 #include <sched.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cmath>
@@ -12,10 +13,13 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
+#include <utility>
 
 #ifdef _OPENMP
 #include <omp.h>
 #endif
+
+#include "cpu/contention.h"
 
 namespace recurlm {
 
@@ -55,6 +59,16 @@ std::atomic<int>& thread_limit() {
 }
 
 std::atomic<bool> region_running{false};
+
+Contention contention;
+
+// Whether another process has run in place of one of this one's threads since the last call.
+bool was_preempted() {
+  static long last = 0;
+  rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_nivcsw > std::exchange(last, usage.ru_nivcsw);
+}
 
 // The pool's threads do not survive fork(), and libgomp would wait for them for ever: release them before it.
 void release_pool_at_fork() {
@@ -113,12 +127,17 @@ void Barrier::wait() {
     generation_.store(generation + 1, std::memory_order_release);
     return;
   }
-  for (int spins = 0; generation_.load(std::memory_order_acquire) == generation; ++spins) {
-    if (spins < 4000)
-      pause();
-    else
-      sched_yield();
+  constexpr int spins = 4000;
+  for (int spin = 0; generation_.load(std::memory_order_acquire) == generation; ++spin) {
+    if (spin == spins) return yield_until_after(generation);
+    pause();
   }
+}
+
+void Barrier::yield_until_after(unsigned generation) {
+  const auto start = std::chrono::steady_clock::now();
+  while (generation_.load(std::memory_order_acquire) == generation) sched_yield();
+  waited_.fetch_add((std::chrono::steady_clock::now() - start).count(), std::memory_order_relaxed);
 }
 
 namespace detail {
@@ -126,7 +145,8 @@ namespace detail {
 void run_team(int threads, void (*body)(Team&, const void*), const void* context) {
 #ifdef _OPENMP
   bool expected = false;
-  if (threads > 1 && region_running.compare_exchange_strong(expected, true)) {
+  const auto start = std::chrono::steady_clock::now();
+  if (threads > 1 && !contention.backs_off(start) && region_running.compare_exchange_strong(expected, true)) {
     release_pool_at_fork();
     Barrier barrier(threads);
 #pragma omp parallel num_threads(threads)
@@ -135,11 +155,14 @@ void run_team(int threads, void (*body)(Team&, const void*), const void* context
       if (omp_get_num_threads() == threads) {
         Team team(omp_get_thread_num(), threads, barrier);
         body(team, context);
+        team.barrier();  // OpenMP's own would not tell how long it waits
       } else if (omp_get_thread_num() == 0) {
         Team team(0, 1, barrier);
         body(team, context);
       }
     }
+    const auto end = std::chrono::steady_clock::now();
+    contention.report(end, end - start, barrier.waited(), threads, barrier.waited().count() > 0 && was_preempted());
     region_running.store(false);
     return;
   }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <type_traits>
 
 #include "base/types.h"
@@ -27,9 +28,14 @@ class Barrier {
  public:
   explicit Barrier(int size) : size_(size) {}
   void wait();
+  // How long threads waited after they had given up spinning.
+  std::chrono::steady_clock::duration waited() const { return std::chrono::steady_clock::duration(waited_.load()); }
 
  private:
+  void yield_until_after(unsigned generation);
+
   const int size_;
+  std::atomic<std::chrono::steady_clock::rep> waited_{0};
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<unsigned> generation_{0};
 };

@@ -1,0 +1,30 @@
+// Whether other work competes for the cores.
+//
+// Threads that meet at a barrier every few microseconds need all of their cores at once. Where another process holds one of them,
+// each barrier waits for that process's time slice, and two threads become many times slower than one. So a call whose threads
+// mostly waited, and were preempted, is followed by calls on one thread, for a while that doubles as long as that goes on.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+
+namespace recurlm {
+
+class Contention {
+ public:
+  using Clock = std::chrono::steady_clock;
+  using Duration = Clock::duration;
+
+  // Whether a call that begins now should leave the other cores alone.
+  bool backs_off(Clock::time_point now) const;
+  // A call of several threads took `elapsed`, of which they together waited `waited`; `preempted`: another process ran instead.
+  void report(Clock::time_point now, Duration elapsed, Duration waited, int threads, bool preempted);
+
+  static constexpr Duration shortest = std::chrono::milliseconds(20), longest = std::chrono::seconds(1);
+
+ private:
+  std::atomic<Clock::rep> until_{0};
+  Duration next_ = shortest;  // touched by the one call that has several threads
+};
+
+}  // namespace recurlm
