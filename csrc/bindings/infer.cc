@@ -38,6 +38,9 @@ StoredMatrix read_stored(py::handle object, const std::string& name, bool row_sc
     const auto parts = py::reinterpret_borrow<py::tuple>(object);
     if (parts.size() != 2) throw py::value_error(name + " must be an array or a tuple (int8 array, scales)");
     const py::array array = checked_array<std::int8_t>(parts[0], name.c_str(), {rows, cols}, Access::read);
+    const auto* values = static_cast<const std::int8_t*>(array.data());
+    if (std::find(values, values + array.size(), -128) != values + array.size())
+      throw py::value_error(name + " must hold integers from -127 to 127, not -128");
     const index scales = array.shape(row_scales ? 0 : 1);
     return {Precision::int8, array.data(), array.shape(0), array.shape(1),
             read<float>(parts[1], (name + "'s scales").c_str(), {scales}), row_scales};

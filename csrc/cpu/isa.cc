@@ -8,7 +8,7 @@ namespace recurlm {
 
 namespace {
 
-constexpr Isa all_isas[] = {Isa::sse4, Isa::avx2, Isa::avx512};
+constexpr Isa all_isas[] = {Isa::sse4, Isa::avx2, Isa::avx512, Isa::avx512vnni};
 
 bool supported(Isa isa) {
   __builtin_cpu_init();
@@ -21,6 +21,8 @@ bool supported(Isa isa) {
       return supported(Isa::avx2) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
              __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
              __builtin_cpu_supports("avx512cd");
+    case Isa::avx512vnni:
+      return supported(Isa::avx512) && __builtin_cpu_supports("avx512vnni");
   }
   return false;
 }
@@ -57,6 +59,7 @@ const char* isa_name(Isa isa) {
     case Isa::sse4: return "sse4";
     case Isa::avx2: return "avx2";
     case Isa::avx512: return "avx512";
+    case Isa::avx512vnni: return "avx512vnni";
   }
   return "";
 }

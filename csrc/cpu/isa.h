@@ -6,7 +6,7 @@
 
 namespace recurlm {
 
-enum class Isa { sse4, avx2, avx512 };  // x86-64-v2, -v3, -v4; ascending
+enum class Isa { sse4, avx2, avx512, avx512vnni };  // x86-64-v2, -v3, -v4, and that with VNNI; ascending
 
 const char* isa_name(Isa isa);
 std::vector<Isa> supported_isas();  // by this processor; empty where even sse4 is missing

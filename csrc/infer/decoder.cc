@@ -107,7 +107,10 @@ Generation::Generation(Workspace::Frame& frame, const PackedModel& model, Decodi
       raw_blocks_(frame.take<SoftmaxBlock>(streams_ * output_.blocks())),
       blocks_(frame.take<SoftmaxBlock>(streams_ * output_.blocks())) {
   buffers_.place_states(model, state.states_);
-  for (index s = 0; s < streams_; ++s) buffers_.place(model, s, state.next_[static_cast<std::size_t>(s)]);
+  for (index s = 0; s < streams_; ++s) {
+    buffers_.place(model, s, state.next_[static_cast<std::size_t>(s)]);
+    buffers_.mask[s] = !state.finished(s);
+  }
 }
 
 void Generation::draw_all(Team& team, index count, std::int32_t* ids, float* log_probs) {
@@ -171,6 +174,7 @@ void Generation::draw(index stream, index n, std::int32_t* id, float* log_prob) 
   state_.next_[s] = *id;
   buffers_.place(model_, stream, *id);
   state_.finished_[s] = std::find(stop_ids_.begin(), stop_ids_.end(), *id) != stop_ids_.end();
+  buffers_.mask[stream] = !state_.finished_[s];  // its state stays where its text ended
 }
 
 bool Generation::run(const PackedModel& model, DecodingState& state, index count, const Sampling& sampling,

@@ -22,7 +22,9 @@ StackBuffers::StackBuffers(Workspace::Frame& frame, const PackedModel& model, in
     : steps(steps),
       batch(batch),
       ids(frame.take<std::int32_t>(steps * batch)),
+      mask(frame.take<unsigned char>(steps * batch)),
       x(model.table() ? nullptr : frame.take<float>(steps * batch * model.embedding().cols)) {
+  std::fill_n(mask, steps * batch, static_cast<unsigned char>(1));
   index most_saved = 0;
   for (const PackedModel::Layer& layer : model.layers()) {
     const index size = (steps + 1) * batch * layer.spec.units;
@@ -65,7 +67,7 @@ LayerStack::LayerStack(Workspace::Frame& frame, const PackedModel& model, const 
     const PackedModel::Layer& layer = model.layers()[l];
     const bool looked_up = l == 0 && model.table();
     const Sequence sequence{buffers.steps, buffers.batch, {outputs_, positions, layer.spec.input_dim},
-                            looked_up ? buffers.ids : nullptr, nullptr, reverse, buffers.h[l], buffers.c[l], buffers.saved};
+                            looked_up ? buffers.ids : nullptr, buffers.mask, reverse, buffers.h[l], buffers.c[l], buffers.saved};
     layers_.push_back({CellRun(frame, layer.spec, sequence, looked_up ? model.table() : nullptr),
                        layer.with_room(frame, threads)});
     outputs_ = buffers.h[l] + (reverse ? 0 : buffers.batch * layer.spec.units);

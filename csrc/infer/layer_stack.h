@@ -28,6 +28,7 @@ struct StackBuffers {
 
   index steps, batch;
   std::int32_t* ids;         // (T, B)
+  unsigned char* mask;       // (T, B), at first 1: where 0 the states pass on
   float* x;                  // (T * B, E), or null where the model has a table
   std::vector<float*> h, c;  // (T + 1, B, H); c null but for an lstm
   float* saved;

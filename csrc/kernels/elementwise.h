@@ -63,10 +63,12 @@ void softmax_forward(index rows, index cols, const float* x, float* y) {
 
 SoftmaxBlock softmax_block(index count, const float* logits, float scale) {
   const float lowest = -__builtin_inff();
-  vec best = set1(lowest), best_at = set1(0.0f);
+  const vec zero = set1(0.0f), one = set1(1.0f);
+  vec best = set1(lowest), best_at = zero, not_numbers = zero;  // a maximum alone would pass over NaN
   index i = 0;
   for (; i + lanes <= count; i += lanes) {
     const vec x = load(logits + i);
+    not_numbers = not_numbers + select_ge(x, set1(lowest), zero, one);
     best_at = select_gt(x, best, set1(static_cast<float>(i)), best_at);
     best = max(x, best);
   }
@@ -78,12 +80,16 @@ SoftmaxBlock softmax_block(index count, const float* logits, float scale) {
     const auto here = static_cast<std::int32_t>(at[l]) + l;
     if (values[l] > block.maximum || (values[l] == block.maximum && here < block.at)) block = {values[l], 0.0f, here};
   }
-  for (; i < count; ++i)
+  bool numbers = sum(not_numbers) == 0.0f;
+  for (; i < count; ++i) {
+    numbers = numbers && logits[i] >= lowest;
     if (logits[i] > block.maximum) block = {logits[i], 0.0f, static_cast<std::int32_t>(i)};
+  }
+  if (!numbers) return {block.maximum, __builtin_nanf(""), block.at};
   if (block.maximum == lowest) return block;  // nothing that could be drawn
   if (scale == 0.0f) return {block.maximum, 1.0f, block.at};
   const vec shift = set1(block.maximum), factor = set1(scale);
-  vec total = set1(0.0f);
+  vec total = zero;
   for (i = 0; i + lanes <= count; i += lanes) total = total + exp((load(logits + i) - shift) * factor);
   if (i < count) {
     float rest[lanes];

@@ -65,7 +65,7 @@ struct GemmInt8 {
 constexpr index int8_max_depth = index{1} << 17;
 
 // What is left of a softmax over a block of logits: the sum of exp(scale * (logit - maximum)), and where the first maximum
-// stands. A scale of 0 asks for the maximum only: the sum is 1.
+// stands. A scale of 0 asks for the maximum only: the sum is 1. Where a logit is NaN, so is the sum.
 struct SoftmaxBlock {
   float maximum, sum;
   std::int32_t at;

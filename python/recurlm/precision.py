@@ -26,7 +26,9 @@ Matrix: TypeAlias = Float | Bfloat16 | Quantized
 
 
 def to_bfloat16(matrix: Float) -> Bfloat16:
-    """The nearest bfloat16 (relative error at most 2⁻⁸), halves to even; infinities and NaN stay what they are.
+    """The nearest bfloat16, halves to even: a relative error of at most 2⁻⁸ for normal numbers up to 3.38e38.
+
+    What is greater becomes infinite; infinities and NaN stay what they are.
 
     >>> import numpy as np
     >>> [hex(bits) for bits in to_bfloat16(np.array([1.0, -2.5], np.float32))]

@@ -83,3 +83,33 @@ def test_set_num_threads() -> None:
     _core.set_num_threads(3)
     assert _core.get_num_threads() == 3
     _core.set_num_threads(before)
+
+
+def test_measure_bandwidth() -> None:
+    """In GB/s: no machine reads slower than 0.1, and no core as fast as 10,000."""
+    for megabytes, threads in [(0.05, 1), (0.05, 2), (20.0, 1), (20.0, 2)]:
+        assert 0.1 < _core.measure_bandwidth(megabytes, 0.02, threads) < 10_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        ((0.0, 0.01, 1), r"megabytes must be from 0\.01 to 100000, not 0\.0"),
+        ((0.009, 0.01, 1), r"megabytes must be from 0\.01 to 100000, not 0\.009"),
+        ((1e6, 0.01, 1), "megabytes must be from .*not 1000000"),
+        ((float("nan"), 0.01, 1), "megabytes must be from .*not nan"),
+        ((1.0, 0.0, 1), "seconds must be above 0 .*not 0"),
+        ((1.0, -1.0, 1), "seconds must be above 0 .*not -1"),
+        ((1.0, float("nan"), 1), "seconds must be above 0 .*not nan"),
+        ((1.0, 0.01, 0), "threads must be from 1 to .*not 0"),
+        ((1.0, 0.01, -1), "threads must be from 1 to .*not -1"),
+        ((1.0, 0.01, 10**6), "threads must be from 1 to .*not 1000000"),
+    ],
+    ids=str,
+)
+def test_bad_measurements(arguments: tuple[float, float, int], sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        _core.measure_bandwidth(*arguments)
+    if "megabytes" not in sentence:
+        with pytest.raises(ValueError, match=sentence):
+            _core.measure_peak(*arguments[1:])

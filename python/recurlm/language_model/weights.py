@@ -126,7 +126,11 @@ class ModelWeights:
     def converted(self, precision: Precision) -> RunningWeights:
         """The network's weights in ``precision``; FloatingPointError where one is not finite."""
         with self.network.usage.reading():
-            return RunningWeights(precision, {n: _convert(n, value, precision) for n, value in self._values().items()})
+            values = self._values()
+            for name, value in values.items():
+                if not np.isfinite(value).all():
+                    raise FloatingPointError(f"{name} is not finite: the model was not quantized")
+            return RunningWeights(precision, {name: _convert(name, value, precision) for name, value in values.items()})
 
     def packed(self) -> _core.PackedModel:
         """Packed for running, and kept until training changes them."""
