@@ -1,79 +1,101 @@
-"""``python -m bench``: training speed of recurlm, NumPy and PyTorch in one run. See README.md beside this file."""
+"""``python -m bench``: recurlm beside its peers and the machine's limits, in one run. See README.md in this folder."""
 
 import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 from bench import report
-from bench.configs import CONFIGS, QUICK
-from bench.data import token_stream
-from bench.measure import measure
-from bench.peak import peak_gflops
-from bench.program import PROGRAMS, installed
+from bench.configs import Config
+from bench.probes import limits
+from bench.programs import installed
+from bench.report import Column, Result
 
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RECURLM_NUM_THREADS")
+VERBS = ("train", "generate", "score", "processes", "shapes")
+ROUNDS, QUICK_ROUNDS = 5, 3
+
+
+class Verb(Protocol):
+    """A module ``bench.<verb>``."""
+
+    CASES: Mapping[str, Config]
+    QUICK_CASES: Sequence[str]
+    PEERS: Sequence[str]
+    SECONDS: float
+    QUICK_SECONDS: float
+    COLUMNS: Sequence[Column]
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Those that only this verb has."""
+
+    def results(self, options: argparse.Namespace) -> Iterator[Result]:
+        """One for each case and number of threads, as they come. Raises RuntimeError, see ``measure``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    options = parse(arguments)
-    for variable in THREAD_VARIABLES:
-        os.environ[variable] = str(options.threads)  # inherited by the processes that measure
-    facts = report.machine(options.threads)
-    print(report.heading(facts))
-    print(report.COLUMNS)
-    document: dict[str, Any] = {"machine": facts, "seconds": options.seconds, "results": []}
-    for name in options.config:
-        if sys.stderr.isatty():
-            print(f"{name} ...", end="\r", file=sys.stderr, flush=True)
-        stream, source = token_stream(CONFIGS[name])
-        peak = peak_gflops(options.threads)
-        try:
-            results = measure(
-                CONFIGS[name],
-                ["recurlm", *options.versus],
-                stream,
-                threads=options.threads,
-                seconds=options.seconds,
-                rounds=0 if options.memory else options.rounds,
-            )
-        except RuntimeError as error:
-            print(f"bench: {error}", file=sys.stderr)
-            return 1
-        peak = max(peak, peak_gflops(options.threads))  # before and after, as the clock of a busy machine drifts
-        print(report.rows(results, peak), flush=True)
-        document["results"].append(report.as_json(results, source, peak))
+    options = parse(sys.argv[1:] if arguments is None else arguments)
+    verb = load(options.verb)
+    facts = report.machine()
+    document: dict[str, Any] = {"verb": options.verb, "machine": facts, "seconds": options.seconds, "results": []}
     if options.json:
-        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        document["limits"] = {threads: limits(threads) for threads in options.threads}
+    print(f"{report.describe(facts)}\n{verb.__doc__}\n{report.heading(verb.COLUMNS)}", flush=True)
+    try:
+        for result in verb.results(options):
+            print(report.lines(result, verb.COLUMNS), flush=True)
+            document["results"].append(result)
+    except RuntimeError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    finally:
+        if options.json:
+            options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return 0
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    peers = [name for name in PROGRAMS if name != "recurlm"]
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Without a verb, ``train``."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("--config", nargs="+", choices=CONFIGS, metavar="NAME", help=f"of {', '.join(CONFIGS)}")
-    parser.add_argument("--versus", nargs="*", choices=peers, help="opponents (default: those that are installed)")
-    parser.add_argument(
-        "--threads", type=positive, default=len(os.sched_getaffinity(0)), help="default: the cores of this process"
-    )
-    parser.add_argument("--seconds", type=float, help="of one program's turn in a round (default 2)")
-    parser.add_argument("--rounds", type=positive, help="rounds in which the programs take turns (default 5)")
-    parser.add_argument("--quick", action="store_true", help=f"under 2 minutes: {', '.join(QUICK)} in short rounds")
-    parser.add_argument("--memory", action="store_true", help="a few steps for the peak of memory, no times")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured to FILE")
-    options = parser.parse_args(arguments)
-    options.config = options.config or (list(QUICK) if options.quick else list(CONFIGS))
-    options.seconds = options.seconds or (0.5 if options.quick else 2.0)
-    options.rounds = options.rounds or (3 if options.quick else 5)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    parsers = {name: verb_parser(verbs, name) for name in VERBS}
+    named = arguments and arguments[0] in (*VERBS, "-h", "--help")
+    options = parser.parse_args(arguments if named else [VERBS[0], *arguments])
+    verb = load(options.verb)
+    options.config = options.config or list(verb.QUICK_CASES if options.quick else verb.CASES)
+    options.seconds = options.seconds or (verb.QUICK_SECONDS if options.quick else verb.SECONDS)
+    options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
     if options.versus is None:
-        options.versus = [name for name in peers if installed(name)]
+        options.versus = [name for name in verb.PEERS if installed(name)]
     for name in options.versus:
         if not installed(name):
-            parser.error(f"argument --versus: {name} is not installed in this environment")
+            parsers[options.verb].error(f"argument --versus: {name} is not installed in this environment")
     return options
+
+
+def verb_parser(verbs: Any, name: str) -> argparse.ArgumentParser:
+    verb = load(name)
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name, help=cast(str, verb.__doc__).splitlines()[0], description=verb.__doc__
+    )
+    cores = len(os.sched_getaffinity(0))
+    threads = sorted({1, cores}) if name == "generate" else [cores]
+    parser.add_argument("--config", nargs="+", choices=verb.CASES, metavar="NAME", help=f"of {', '.join(verb.CASES)}")
+    parser.add_argument("--versus", nargs="*", choices=verb.PEERS, help="opponents (default: those that are installed)")
+    parser.add_argument("--threads", nargs="+", type=positive, default=threads, help=f"default: {threads}")
+    parser.add_argument("--seconds", type=float, help=f"of a program's turn in a round (default {verb.SECONDS:g})")
+    parser.add_argument("--rounds", type=positive, help=f"in which the programs take turns (default {ROUNDS})")
+    parser.add_argument("--quick", action="store_true", help=f"short rounds of {', '.join(verb.QUICK_CASES)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything that was measured to FILE")
+    verb.add_arguments(parser)
+    return parser
+
+
+def load(verb: str) -> Verb:
+    return cast(Verb, import_module(f"bench.{verb}"))
 
 
 def positive(text: str) -> int:

@@ -12,6 +12,7 @@ Ids = npt.NDArray[np.int32]
 LEARNING_RATE = 1e-3
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7  # Keras's Adam
 CLIP_NORM = 0.25  # of pytorch/examples/word_language_model; low enough to be at work from the first step
+FIRST_ID = 0  # what a model has read before a scored text begins
 GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
 
@@ -50,9 +51,14 @@ class Config:
         return cells + self.units * self.vocabulary
 
     @property
+    def forward_flops(self) -> int:
+        """Each weight is multiplied and added once a token."""
+        return 2 * self.multiplied_weights * self.tokens
+
+    @property
     def counted_flops(self) -> int:
-        """Of a training step: one product forward, two backward; each multiplies and adds once a weight and token."""
-        return 3 * 2 * self.multiplied_weights * self.tokens
+        """Of a training step: one product forward, two backward."""
+        return 3 * self.forward_flops
 
 
 CONFIGS = {
@@ -70,7 +76,45 @@ CONFIGS = {
         Config("wt2-650-b80", "word", 33_278, 650, 650, 2, 80, 35),
     )
 }
+GENERATED = ("char-128", "char-512x2", "ptb-small", "ptb-medium", "ptb-large")
+SCORED = ("char-512x2", "ptb-medium", "wt2-650-b80")
 QUICK = ("char-128", "char-512x2", "ptb-small", "ptb-medium")
+QUICK_GENERATED = ("char-128", "char-512x2")
+
+
+def shape(
+    units: int = 333,
+    layers: int = 2,
+    batch: int = 33,
+    steps: int = 35,
+    vocabulary: int = 257,
+    cell: Literal["rnn", "gru", "lstm"] = "lstm",
+) -> Config:
+    """A size that nobody tuned for; words, as they alone have that many different tokens."""
+    name = f"{cell}-h{units}-l{layers}-b{batch}-t{steps}-v{vocabulary}"
+    return Config(name, "word", vocabulary, units, units, layers, batch, steps, cell)
+
+
+SHAPES = {
+    config.name: config
+    for config in (
+        shape(),
+        shape(units=96),
+        shape(units=1024),
+        shape(batch=1),
+        shape(batch=7),
+        shape(batch=256),
+        shape(steps=1),
+        shape(steps=200),
+        shape(layers=4),
+        shape(vocabulary=50_257),
+        shape(units=96, batch=7, steps=200),
+        shape(units=1024, batch=256, steps=1),
+        shape(units=96, layers=4, batch=1, steps=1),
+        shape(cell="gru"),
+        shape(cell="rnn"),
+    )
+}
 
 
 def initial_weights(config: Config, seed: int = 0) -> list[Float]:
@@ -94,3 +138,14 @@ def initial_weights(config: Config, seed: int = 0) -> list[Float]:
         weights += [draw(dim, columns), draw(config.units, columns)]
         weights.append(draw(2, columns) if config.cell == "gru" else draw(columns))
     return [*weights, draw(config.units, config.vocabulary), draw(config.vocabulary)]
+
+
+def running_weights(config: Config, seed: int = 0) -> list[Float]:
+    """What generation and scoring run on: ``initial_weights``, scaled towards what training makes of them.
+
+    With embeddings of order one and logits that tell tokens apart, a wrong state or token shows in the answers.
+    """
+    weights = initial_weights(config, seed)
+    weights[0] *= np.float32(config.units**0.5)
+    weights[-2] *= np.float32(4)
+    return weights

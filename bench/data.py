@@ -43,6 +43,14 @@ def token_stream(config: Config) -> tuple[Ids, str]:
     return frequency_ranks(tokens, config.vocabulary), source
 
 
+def line_ids(config: Config) -> list[Ids]:
+    """The lines of a text of characters, each with its end; empty ones are left out."""
+    text, _ = read_text("char")
+    stream, _ = token_stream(config)
+    ends = 1 + np.flatnonzero([character == "\n" for character in text])
+    return [line for line in np.split(stream, ends) if len(line) > 1]
+
+
 def distinct_tokens(stream: Ids, config: Config, sample: int = 16) -> float:
     """How many different tokens a window has, on average over the first ones."""
     return float(np.mean([np.unique(ids).size for ids, _ in islice(windows(stream, config), sample)]))

@@ -1,34 +1,38 @@
-"""Results as a table for people and as JSON for programs."""
+"""Results as JSON for programs and as lines for whoever waits for them."""
 
 import os
 import platform
-from collections.abc import Sequence
-from dataclasses import asdict
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.measure import Measurement, speed_up
+from bench.configs import Config
+from bench.measure import Measurement, speed_ups
 
-COLUMNS = (
-    f"{'configuration':<15} {'program':<8} {'tokens/s':>9} {'(min–max)':>19} {'GFLOP/s':>8} {'executed':>9} "
-    f"{'of peak':>8} {'peak MB':>8} {'recurlm is':>11}"
-)
+Entry = dict[str, Any]
+"""One program in one case; what the JSON holds of it."""
+Result = dict[str, Any]
+"""One case: its name, configuration, threads, limits of the machine, and an ``Entry`` for each of its programs."""
+
+LIBRARIES = ("recurlm", "numpy", "torch", "keras", "tensorflow-cpu", "tensorflow", "jax", "onnxruntime")
 
 
-def machine(threads: int) -> dict[str, Any]:
+def machine() -> dict[str, Any]:
     """What was measured on, and with."""
     from recurlm import _core
 
     return {
         "processor": processor(),
         "cores": os.cpu_count(),
-        "threads": threads,
         "isa": _core.get_isa(),
+        "system": platform.platform(),
         "python": platform.python_version(),
-        "versions": {name: installed_version(name) for name in ("recurlm", "numpy", "torch")},
+        "versions": {name: installed_version(name) for name in LIBRARIES},
     }
 
 
@@ -49,51 +53,87 @@ def installed_version(name: str) -> str | None:
         return None
 
 
-def heading(facts: dict[str, Any]) -> str:
+def describe(facts: Mapping[str, Any]) -> str:
+    """``machine`` in a line."""
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items() if number)
-    return (
-        f"{facts['processor']}, {facts['threads']} of {facts['cores']} cores, {facts['isa']}; "
-        f"Python {facts['python']}, {versions}\n"
-        "One training step: truncated back-propagation, state carried, Adam with global-norm clipping, fp32.\n"
-        "GFLOP/s: 3 × 2 × multiplied weights × tokens; executed: what the program itself multiplies.\n"
+    cores = f"{facts['cores']} core{'s' * (facts['cores'] != 1)}"
+    return f"{facts['processor']}, {cores}, {facts['isa']}; Python {facts['python']}, {versions}"
+
+
+def result(case: str, config: Config, threads: int, programs: Mapping[str, Entry], **more: Any) -> Result:
+    return {"case": case, "config": asdict(config), "threads": threads, **more, "programs": dict(programs)}
+
+
+def entries(results: Sequence[Measurement], rivals: Mapping[str, str] | None = None) -> dict[str, Entry]:
+    """By the program's name. Each is compared with recurlm in its own precision unless ``rivals`` names another."""
+    by_name = {result.name: result for result in results}
+    found = {}
+    for name, measurement in by_name.items():
+        rival = by_name.get((rivals or {}).get(name, measurement.contender.rival))
+        found[name] = entry(measurement, None if rival is measurement else rival)
+    return found
+
+
+def entry(measurement: Measurement, rival: Measurement | None) -> Entry:
+    facts: Entry = {**measurement.facts, "largest_difference": measurement.largest_difference}
+    if measurement.tokens_per_second:
+        facts |= rates(measurement.tokens_per_second)
+        if rival:
+            rounds = speed_ups(rival, measurement)
+            facts |= {"recurlm_speed_up": statistics.median(rounds), "recurlm_speed_up_rounds": rounds}
+    return facts
+
+
+def rates(tokens_per_second: Sequence[float]) -> Entry:
+    quartiles = np.percentile(tokens_per_second, (25, 75))
+    return {
+        "tokens_per_second": statistics.median(tokens_per_second),
+        "tokens_per_second_quartiles": quartiles.tolist(),
+        "tokens_per_second_rounds": list(tokens_per_second),
+    }
+
+
+def microseconds(program: Entry) -> list[float]:
+    """A token, of each round."""
+    return [1e6 / rate for rate in program["tokens_per_second_rounds"]]
+
+
+@dataclass(frozen=True)
+class Column:
+    """``text`` gives the cell of a program in a case; what is not known leaves it empty."""
+
+    title: str
+    width: int
+    text: Callable[[Result, Entry], str]
+
+    def cell(self, case: Result, program: Entry) -> str:
+        try:
+            return self.text(case, program)
+        except (KeyError, TypeError):  # not measured, or None where the system does not say
+            return ""
+
+
+def heading(columns: Sequence[Column]) -> str:
+    return f"{'case':<{CASE}} {'program':<{NAME}} " + " ".join(f"{c.title:>{c.width}}" for c in columns)
+
+
+def lines(case: Result, columns: Sequence[Column]) -> str:
+    """A line for each program."""
+    return "\n".join(
+        f"{case['case']:<{CASE}} {name:<{NAME}} "
+        + " ".join(f"{column.cell(case, program):>{column.width}}" for column in columns)
+        for name, program in case["programs"].items()
     )
 
 
-def rows(results: Sequence[Measurement], peak: float) -> str:
-    """A line for each program of one configuration and one for the machine. Without rounds, only memory is told."""
-    limit = f"{results[0].config.name:<15} {'(peak)':<8} {'':>9} {'':>19} {'':>8} {peak:>9.0f}"
-    return "\n".join([*(row(result, results[0], peak) for result in results), limit])
+CASE, NAME = 27, 16
 
 
-def row(result: Measurement, first: Measurement, peak: float) -> str:
-    memory = f"{result.peak_memory_mb:,.0f}" if result.peak_memory_mb else "?"
-    name = f"{result.config.name:<15} {result.program:<8}"
-    if not result.tokens_per_second:
-        return f"{name} {'':>9} {'':>19} {'':>8} {'':>9} {'':>8} {memory:>8}"
-    spread = f"({min(result.tokens_per_second):,.0f}–{max(result.tokens_per_second):,.0f})"
-    ratio = "" if result is first else f"{speed_up(first, result):.2f} x"
-    return (
-        f"{name} {result.median:>9,.0f} {spread:>19} {result.counted_gflops:>8.0f} {result.executed_gflops:>9.0f} "
-        f"{result.executed_gflops / peak:>8.0%} {memory:>8} {ratio:>11}"
-    )
+def spread(values: Sequence[float], form: str = ",.0f") -> str:
+    return f"({min(values):{form}}–{max(values):{form}})"
 
 
-def as_json(results: Sequence[Measurement], source: str, peak: float) -> dict[str, Any]:
-    """One configuration with all its programs."""
-    config = results[0].config
-    programs = {}
-    for result in results:
-        entry: dict[str, Any] = {"losses": result.losses, "peak_memory_mb": result.peak_memory_mb}
-        if result.tokens_per_second:
-            low, high = np.percentile(result.tokens_per_second, (25, 75))
-            entry |= {
-                "tokens_per_second": result.median,
-                "tokens_per_second_quartiles": [float(low), float(high)],
-                "tokens_per_second_rounds": result.tokens_per_second,
-                "counted_gflops": result.counted_gflops,
-                "executed_gflops": result.executed_gflops,
-                "executed_fraction_of_peak": result.executed_gflops / peak,
-                "recurlm_speed_up": speed_up(results[0], result),
-            }
-        programs[result.program] = entry
-    return {"config": asdict(config), "text": source, "peak_gflops": peak, "programs": programs}
+TOKENS = Column("tokens/s", 10, lambda _, program: f"{program['tokens_per_second']:,.0f}")
+SPREAD = Column("(min–max)", 21, lambda _, program: spread(program["tokens_per_second_rounds"]))
+SPEED_UP = Column("recurlm is", 10, lambda _, program: f"{program['recurlm_speed_up']:.2f} x")
+MEMORY = Column("peak MB", 8, lambda _, program: f"{program['peak_memory_mb']:,.0f}")

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from bench import recurlm_program
 from bench.configs import Config, initial_weights
-from bench.numpy_program import NumpyProgram
+from bench.programs import recurlm_training
+from bench.programs.numpy_training import NumpyProgram
 from tests.peers.models import CELLS, CellName, batches, largest_difference, small_model
 
 
@@ -38,7 +38,7 @@ def test_gradients_are_central_differences_of_the_loss(cell: CellName) -> None:
 def test_recurlm_follows_the_numpy_program(cell: CellName) -> None:
     config = small_model(cell)
     weights = initial_weights(config)
-    ours = recurlm_program.build(config, weights, threads=2)
+    ours = recurlm_training.build(config, weights, threads=2)
     theirs = NumpyProgram(config, weights).step
     losses = [(ours(ids, targets), theirs(ids, targets)) for ids, targets in batches(config, 50)]
     assert largest_difference(*zip(*losses, strict=True)) < 1e-4

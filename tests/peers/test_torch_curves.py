@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from bench.configs import BETA_1, BETA_2, CLIP_NORM, EPSILON, initial_weights
-from bench.recurlm_program import language_model
+from bench.programs.recurlm_training import language_model
 from recurlm.optimizers import SGD, Adam, Optimizer
 from tests.peers.models import CELLS, CellName, batches, largest_difference, small_model
 from tests.peers.torch_weights import from_torch_layers
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch, which is not installed here")
 
-from bench.torch_program import TorchProgram  # noqa: E402  (needs torch)
+from bench.programs.torch_training import TorchProgram  # noqa: E402  (needs torch)
 
 torch.set_num_threads(1)  # its idle threads would spin beside ours
 

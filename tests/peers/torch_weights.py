@@ -1,4 +1,4 @@
-"""Weights of a PyTorch model back in Keras's layout; ``bench.torch_weights`` goes the other way."""
+"""Weights of a PyTorch model back in Keras's layout; ``bench.programs.torch_weights`` goes the other way."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bench.torch_weights import swap_gates
+from bench.programs.torch_weights import swap_gates
 
 Array = npt.NDArray[Any]
 

@@ -9,16 +9,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bench.configs import BETA_1, BETA_2, CLIP_NORM, EPSILON, LEARNING_RATE, Config, Float, Ids
-from bench.program import Step
-from bench.torch_weights import to_torch_layers
+from bench.programs import Step
+from bench.programs.torch_weights import to_torch_layers
 
 CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class TorchProgram:
-    """Embedding, recurrent layers and projection, from weights in Keras's layout; sequences are (T, B)."""
+    """Embedding, recurrent layers and projection, from weights in Keras's layout; sequences are (T, B).
 
-    def __init__(self, config: Config, weights: Sequence[Float]) -> None:
+    With ``bfloat16`` the forward pass runs under autocast, as PyTorch recommends; the backward pass follows its types.
+    """
+
+    def __init__(self, config: Config, weights: Sequence[Float], bfloat16: bool = False) -> None:
+        self.bfloat16 = bfloat16
         self.embedding = nn.Embedding(config.vocabulary, config.embedding)
         self.cells = CELLS[config.cell](config.embedding, config.units, config.layers)
         self.projection = nn.Linear(config.units, config.vocabulary)
@@ -34,9 +38,10 @@ class TorchProgram:
 
     def loss(self, ids: Ids, targets: Ids) -> Tensor:
         """Mean cross-entropy of ids and targets (B, T); the state is carried, without its history."""
-        hidden, state = self.cells(self.embedding(tensor(ids)), self.state)
-        self.state = tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
-        return F.cross_entropy(self.projection(hidden).flatten(0, 1), tensor(targets).flatten())
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.bfloat16):
+            hidden, state = self.cells(self.embedding(tensor(ids)), self.state)
+            self.state = tuple(part.detach() for part in state) if isinstance(state, tuple) else state.detach()
+            return F.cross_entropy(self.projection(hidden).flatten(0, 1), tensor(targets).flatten())
 
     def loss_and_gradients(self, ids: Ids, targets: Ids) -> float:
         """The loss; gradients clipped by the global norm stand in ``parameters``."""
@@ -57,9 +62,9 @@ def tensor(ids: Ids) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(ids.T, dtype=np.int64))
 
 
-def build(config: Config, weights: list[Float], threads: int) -> Step:
+def build(config: Config, weights: list[Float], threads: int, dtype: str = "float32") -> Step:
     torch.set_num_threads(threads)
-    program = TorchProgram(config, weights)
+    program = TorchProgram(config, weights, bfloat16=dtype == "bfloat16")
     # Of PyTorch's three Adams the fused one is up to five times as fast as the others on a CPU.
     optimizer: Any = torch.optim.Adam(program.parameters, lr=LEARNING_RATE, betas=(BETA_1, BETA_2), fused=True)
     updates = 0
@@ -74,9 +79,3 @@ def build(config: Config, weights: list[Float], threads: int) -> Step:
         return loss
 
     return step
-
-
-def executed_flops(config: Config, distinct: float) -> float:
-    """As counted: autograd forms every gradient of every product."""
-    del distinct
-    return config.counted_flops

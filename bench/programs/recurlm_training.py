@@ -1,8 +1,10 @@
 """recurlm through its public API, as a user would write it."""
 
+from typing import Any
+
 import recurlm
 from bench.configs import BETA_1, BETA_2, CLIP_NORM, EPSILON, LEARNING_RATE, Config, Float, Ids
-from bench.program import Step
+from bench.programs import Step
 from recurlm import Input, Model
 from recurlm.layers import GRU, LSTM, Dense, Embedding, SimpleRNN
 from recurlm.optimizers import Adam, Optimizer
@@ -10,22 +12,23 @@ from recurlm.optimizers import Adam, Optimizer
 CELLS: dict[str, type[GRU] | type[LSTM] | type[SimpleRNN]] = {"rnn": SimpleRNN, "gru": GRU, "lstm": LSTM}
 
 
-def language_model(config: Config, weights: list[Float], optimizer: Optimizer) -> Model:
+def language_model(config: Config, weights: list[Float], optimizer: Optimizer, dtype: str = "float32") -> Model:
     """The configuration's model, compiled, with its state carried from batch to batch."""
     ids = Input(shape=(None,), dtype="int32")
     x = Embedding(config.vocabulary, config.embedding)(ids)
     for _ in range(config.layers):
         x = CELLS[config.cell](config.units, return_sequences=True, stateful=True)(x)
     model = Model(ids, Dense(config.vocabulary, activation="softmax")(x))
-    model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy")
+    precision: dict[str, Any] = {} if dtype == "float32" else {"dtype": dtype}
+    model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", **precision)
     model.set_weights(weights)
     return model
 
 
-def build(config: Config, weights: list[Float], threads: int) -> Step:
+def build(config: Config, weights: list[Float], threads: int, dtype: str = "float32") -> Step:
     recurlm.set_num_threads(threads)
     adam = Adam(LEARNING_RATE, beta_1=BETA_1, beta_2=BETA_2, epsilon=EPSILON, global_clipnorm=CLIP_NORM)
-    model = language_model(config, weights, adam)
+    model = language_model(config, weights, adam, dtype)
 
     def step(ids: Ids, targets: Ids) -> float:
         return float(model.train_on_batch(ids, targets))

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from bench.configs import BETA_1, BETA_2, CLIP_NORM, EPSILON, LEARNING_RATE, Config, Float, Ids
-from bench.numpy_cells import CELLS, Array, RecurrentLayer
-from bench.program import Step
+from bench.programs import Step
+from bench.programs.numpy_cells import CELLS, Array, RecurrentLayer
 
 BLOCK = 32_768  # elements the optimiser takes at a time: its five blocks (128 KB each) stay in a core's L2
 
@@ -120,9 +120,9 @@ def views(flat: Array, shapes: Sequence[tuple[int, ...]]) -> list[Array]:
     return [piece.reshape(shape) for piece, shape in zip(np.split(flat, ends[:-1]), shapes, strict=True)]
 
 
-def build(config: Config, weights: list[Float], threads: int) -> Step:
+def build(config: Config, weights: list[Float], threads: int, dtype: str = "float32") -> Step:
     """BLAS takes its number of threads from the environment, which is set before the process starts."""
-    del threads
+    del threads, dtype
     return NumpyProgram(config, weights).step
 
 
