@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import recurlm
 from recurlm import LanguageModel, checkpoint
 from recurlm.cli import main
 from recurlm.cli.arguments import print_json
@@ -40,11 +41,17 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return captured.out
 
 
-@pytest.mark.parametrize("verb", [[], ["train"], ["eval"], ["generate"], ["score"], ["info"], ["demo"]])
+@pytest.mark.parametrize("verb", [[], ["train"], ["eval"], ["generate"], ["score"], ["quantize"], ["info"], ["demo"]])
 def test_help_is_there(capsys: pytest.CaptureFixture[str], verb: list[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([*verb, "--help"])
     assert "usage: recurlm" in capsys.readouterr().out
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"recurlm {recurlm.__version__}\n"
 
 
 def test_help_states_the_defaults_of_the_python_interface(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from .. import __version__
 from .arguments import name_options
 
 
@@ -39,6 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="recurlm", description="Train and use recurrent language models on CPUs.", allow_abbrev=False
     )
+    parser.add_argument("--version", action="version", version=f"recurlm {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
     for verb in (train, evaluate, generate, score, quantize, info, demo):
         verb.add_parser(verbs)
