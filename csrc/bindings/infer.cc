@@ -16,12 +16,6 @@ struct PyDecodingState : Exclusive<DecodingState> {
   explicit PyDecodingState(DecodingState state) : Exclusive("this decoding state", std::move(state)) {}
 };
 
-void require_depth(index width) {
-  if (width >= kernels::int8_max_depth)
-    throw py::value_error("a layer may be at most " + std::to_string(kernels::int8_max_depth - 1) + " wide, not " +
-                          std::to_string(width));
-}
-
 Sampling make_sampling(double temperature, index top_k, double top_p, double min_p, double repetition_penalty) {
   require(temperature >= 0 && temperature < 1e6, "temperature must be at least 0", temperature);
   require(top_k >= 0, "top_k must be at least 0", static_cast<double>(top_k));
@@ -32,7 +26,8 @@ Sampling make_sampling(double temperature, index top_k, double top_p, double min
 }
 
 // A float32 array, a uint16 array (bfloat16) or a tuple of an int8 array and float32 scales, one for each column or row.
-StoredMatrix read_stored(py::handle object, const std::string& name, bool row_scales, index rows = any_extent,
+enum class Channels { columns, rows };
+StoredMatrix read_stored(py::handle object, const std::string& name, Channels channels, index rows = any_extent,
                          index cols = any_extent) {
   if (py::isinstance<py::tuple>(object)) {
     const auto parts = py::reinterpret_borrow<py::tuple>(object);
@@ -41,9 +36,13 @@ StoredMatrix read_stored(py::handle object, const std::string& name, bool row_sc
     const auto* values = static_cast<const std::int8_t*>(array.data());
     if (std::find(values, values + array.size(), -128) != values + array.size())
       throw py::value_error(name + " must hold integers from -127 to 127, not -128");
-    const index scales = array.shape(row_scales ? 0 : 1);
+    const bool by_rows = channels == Channels::rows;
+    const index scales = array.shape(by_rows ? 0 : 1), depth = array.shape(by_rows ? 1 : 0);
+    if (depth >= kernels::int8_max_depth)
+      throw py::value_error(name + " in int8 may be at most " + std::to_string(kernels::int8_max_depth - 1) +
+                            " wide, not " + std::to_string(depth));
     return {Precision::int8, array.data(), array.shape(0), array.shape(1),
-            read<float>(parts[1], (name + "'s scales").c_str(), {scales}), row_scales};
+            read<float>(parts[1], (name + "'s scales").c_str(), {scales})};
   }
   if (py::isinstance<py::array>(object) && py::reinterpret_borrow<py::array>(object).dtype().equal(py::dtype::of<std::uint16_t>())) {
     const py::array array = checked_array<std::uint16_t>(object, name.c_str(), {rows, cols}, Access::read);
@@ -60,16 +59,14 @@ ModelLayer read_layer(const py::tuple& parts, index width) {
     throw py::value_error("a cell has input_dim " + std::to_string(spec.input_dim) + ", but what it reads has " +
                           std::to_string(width) + " columns");
   const index gates = spec.gates() * spec.units;
-  require_depth(spec.units);
-  return {spec, read_stored(parts[1], "kernel", false, width, gates),
-          read_stored(parts[2], "recurrent_kernel", false, spec.units, gates),
+  return {spec, read_stored(parts[1], "kernel", Channels::columns, width, gates),
+          read_stored(parts[2], "recurrent_kernel", Channels::columns, spec.units, gates),
           read_optional<float>(parts[3], "bias", bias_shape(spec))};
 }
 
 std::unique_ptr<PackedModel> make_model(py::handle embedding, const py::sequence& cells, py::handle kernel, py::handle bias,
                                         bool transposed) {
-  const StoredMatrix table = read_stored(embedding, "embedding", true);
-  require_depth(table.cols);
+  const StoredMatrix table = read_stored(embedding, "embedding", Channels::rows);
   std::vector<ModelLayer> layers;
   index width = table.cols;
   std::vector<py::tuple> items;  // held for as long as their memory is used
@@ -79,9 +76,9 @@ std::unique_ptr<PackedModel> make_model(py::handle embedding, const py::sequence
     width = layers.back().spec.units;
   }
   if (layers.empty()) throw py::value_error("cells must name at least one cell");
-  ModelProjection projection{read_stored(kernel, "kernel", transposed, transposed ? any_extent : width,
-                                         transposed ? width : any_extent),
-                             transposed, nullptr};
+  const StoredMatrix matrix = transposed ? read_stored(kernel, "kernel", Channels::rows, any_extent, width)
+                                         : read_stored(kernel, "kernel", Channels::columns, width);
+  ModelProjection projection{matrix, transposed, nullptr};
   if (projection.outputs() < 1 || projection.outputs() > table.rows)
     throw py::value_error("the projection must have from 1 to " + std::to_string(table.rows) +
                           " outputs, the rows of the embedding, not " + std::to_string(projection.outputs()));
@@ -114,8 +111,9 @@ std::unique_ptr<PyDecodingState> begin(const PackedModel& model, const py::seque
   return std::make_unique<PyDecodingState>(recurlm::begin(model, ids, seed, banned_ids));
 }
 
-void require_owner(const PackedModel& model, const DecodingState& state) {
+void require_usable(const PackedModel& model, const DecodingState& state) {
   if (!state.belongs_to(model)) throw py::value_error("state was begun by another model");
+  if (state.failed()) throw py::value_error("state cannot go on: the model's output was not finite; begin another");
 }
 
 py::tuple generate(const PackedModel& model, PyDecodingState& state, index count, const Sampling& sampling,
@@ -123,7 +121,7 @@ py::tuple generate(const PackedModel& model, PyDecodingState& state, index count
   if (count < 0) throw py::value_error("count must be at least 0, not " + std::to_string(count));
   const auto stops = id_vector(stop_ids, "stop_ids", model.classes());
   const PyDecodingState::Use use(state);
-  require_owner(model, *use);
+  require_usable(model, *use);
   const index streams = use->streams();
   py::array_t<std::int32_t> ids({streams, count});
   py::object log_probs_or_none = py::none();
@@ -165,7 +163,7 @@ py::tuple score(const PackedModel& model, py::handle ids, py::handle offsets, st
 
 py::tuple score_next(const PackedModel& model, PyDecodingState& state, py::handle ids) {
   const PyDecodingState::Use use(state);
-  require_owner(model, *use);
+  require_usable(model, *use);
   const index streams = use->streams();
   const index steps = checked_array<std::int32_t>(ids, "ids", {streams, any_extent}, Access::read).shape(1);
   const std::int32_t* tokens = read_ids(ids, "ids", {streams, steps}, model.classes());

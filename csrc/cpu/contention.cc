@@ -11,12 +11,10 @@ bool Contention::backs_off(Clock::time_point now) const {
 void Contention::report(Clock::time_point now, Duration elapsed, Duration waited, int threads, bool preempted) {
   // A third of the time of all but one thread: an uneven share of the work costs less, and a serial part is not preempted.
   const bool contended = preempted && 3 * waited > elapsed * (threads - 1);
-  if (contended) {
-    until_.store((now + next_).time_since_epoch().count(), std::memory_order_relaxed);
-    next_ = std::min(2 * next_, longest);
-  } else if (elapsed > std::chrono::milliseconds(1)) {
-    next_ = std::max(next_ / 2, shortest);
-  }
+  if (!contended) return;
+  const Clock::time_point until{Clock::duration(until_.load(std::memory_order_relaxed))};
+  next_ = now - until > next_ ? shortest : std::min(2 * next_, longest);  // anew, where it went well for as long as it was avoided
+  until_.store((now + next_).time_since_epoch().count(), std::memory_order_relaxed);
 }
 
 }  // namespace recurlm

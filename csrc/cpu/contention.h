@@ -2,7 +2,8 @@
 //
 // Threads that meet at a barrier every few microseconds need all of their cores at once. Where another process holds one of them,
 // each barrier waits for that process's time slice, and two threads become many times slower than one. So a call whose threads
-// mostly waited, and were preempted, is followed by calls on one thread, for a while that doubles as long as that goes on.
+// mostly waited, and were preempted, is followed by calls on one thread, for a while that doubles as long as that goes on. Whoever
+// asks for more threads than there are cores gets them all the same.
 #pragma once
 
 #include <atomic>
@@ -17,7 +18,7 @@ class Contention {
 
   // Whether a call that begins now should leave the other cores alone.
   bool backs_off(Clock::time_point now) const;
-  // A call of several threads took `elapsed`, of which they together waited `waited`; `preempted`: another process ran instead.
+  // A call of several threads took `elapsed`, of which they together waited `waited`; `preempted`: something else ran instead.
   void report(Clock::time_point now, Duration elapsed, Duration waited, int threads, bool preempted);
 
   static constexpr Duration shortest = std::chrono::milliseconds(20), longest = std::chrono::seconds(1);

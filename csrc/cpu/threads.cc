@@ -13,7 +13,6 @@
 #include <stdexcept>
 #include <string>
 #include <thread>
-#include <utility>
 
 #ifdef _OPENMP
 #include <omp.h>
@@ -62,12 +61,16 @@ std::atomic<bool> region_running{false};
 
 Contention contention;
 
-// Whether another process has run in place of one of this one's threads since the last call.
-bool was_preempted() {
-  static long last = 0;
+int cores() {
+  static const int count = available_cores();  // asked once: the answer takes a file and a system call
+  return count;
+}
+
+// How often something else has run in place of a thread of this process.
+long preemptions() {
   rusage usage;
   getrusage(RUSAGE_SELF, &usage);
-  return usage.ru_nivcsw > std::exchange(last, usage.ru_nivcsw);
+  return usage.ru_nivcsw;
 }
 
 // The pool's threads do not survive fork(), and libgomp would wait for them for ever: release them before it.
@@ -135,9 +138,14 @@ void Barrier::wait() {
 }
 
 void Barrier::yield_until_after(unsigned generation) {
-  const auto start = std::chrono::steady_clock::now();
-  while (generation_.load(std::memory_order_acquire) == generation) sched_yield();
-  waited_.fetch_add((std::chrono::steady_clock::now() - start).count(), std::memory_order_relaxed);
+  using Clock = std::chrono::steady_clock;
+  constexpr Clock::duration patience = std::chrono::milliseconds(5), nap = std::chrono::microseconds(100);
+  const auto start = Clock::now();
+  while (generation_.load(std::memory_order_acquire) == generation) {
+    sched_yield();
+    if (Clock::now() - start > patience) std::this_thread::sleep_for(nap);
+  }
+  waited_.fetch_add((Clock::now() - start).count(), std::memory_order_relaxed);
 }
 
 namespace detail {
@@ -146,9 +154,11 @@ void run_team(int threads, void (*body)(Team&, const void*), const void* context
 #ifdef _OPENMP
   bool expected = false;
   const auto start = std::chrono::steady_clock::now();
-  if (threads > 1 && !contention.backs_off(start) && region_running.compare_exchange_strong(expected, true)) {
+  const bool avoidable = threads <= cores();
+  if (threads > 1 && !(avoidable && contention.backs_off(start)) && region_running.compare_exchange_strong(expected, true)) {
     release_pool_at_fork();
     Barrier barrier(threads);
+    const long before = avoidable ? preemptions() : 0;
 #pragma omp parallel num_threads(threads)
     {
       // num_threads is a wish: where fewer came, nobody would meet at the barrier, so one thread does all the work.
@@ -162,7 +172,8 @@ void run_team(int threads, void (*body)(Team&, const void*), const void* context
       }
     }
     const auto end = std::chrono::steady_clock::now();
-    contention.report(end, end - start, barrier.waited(), threads, barrier.waited().count() > 0 && was_preempted());
+    if (avoidable && barrier.waited().count() > 0)
+      contention.report(end, end - start, barrier.waited(), threads, preemptions() > before);
     region_running.store(false);
     return;
   }

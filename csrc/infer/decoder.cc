@@ -16,8 +16,7 @@ DecodingState::DecodingState(const PackedModel& model, index streams, std::uint6
       seed_(seed),
       states_(model, streams),
       seen_(static_cast<std::size_t>(streams * model.classes())),
-      finished_(static_cast<std::size_t>(streams)),
-      samplers_(static_cast<std::size_t>(streams), Sampler(model.classes())) {}
+      finished_(static_cast<std::size_t>(streams)) {}
 
 DecodingState::DecodingState(const DecodingState& other)
     : model_(other.model_),
@@ -29,7 +28,7 @@ DecodingState::DecodingState(const DecodingState& other)
       seen_(other.seen_),
       banned_(other.banned_),
       finished_(other.finished_),
-      samplers_(other.samplers_) {}
+      failed_(other.failed_) {}
 
 DecodingState begin(const PackedModel& model, const std::vector<std::vector<std::int32_t>>& prompts, std::uint64_t seed,
                     const std::vector<std::int32_t>& banned) {
@@ -70,7 +69,7 @@ class Generation {
   void draw_all(Team& team, index count, std::int32_t* ids, float* log_probs);
   void project(const Team& team, const float* h, bool log_probs);
   void prepare_block(index stream, index block, bool log_probs) const;
-  void draw(index stream, index n, std::int32_t* id, float* log_prob);
+  void draw(const Team& team, index stream, std::int32_t* id, float* log_prob);
   SoftmaxRow raw_row(index stream) const { return {classes_, logits_ + stream * classes_, at(raw_blocks_, stream), 1.0}; }
   SoftmaxRow drawn_row(index stream) const {
     return {classes_, drawn_logits_ + stream * classes_, at(blocks_, stream), sampling_.scale()};
@@ -87,6 +86,10 @@ class Generation {
   const OutputLayer output_;
   float *logits_, *drawn_logits_;         // (S, V): the model's; penalised, or the same
   SoftmaxBlock *raw_blocks_, *blocks_;    // (S, blocks) of them; at the scale of the temperature
+  Candidate* candidates_;                 // (threads, V), or null where nothing filters
+  const bool alters_;                     // whether what is drawn from differs from the model's own distribution
+  index steps_ = 0;                       // done in this call
+  std::atomic<index> running_;            // streams that have not finished
   std::atomic<bool> finite_{true};
 };
 
@@ -105,7 +108,10 @@ Generation::Generation(Workspace::Frame& frame, const PackedModel& model, Decodi
       logits_(frame.take<float>(streams_ * classes_)),
       drawn_logits_(sampling.penalises() ? frame.take<float>(streams_ * classes_) : logits_),
       raw_blocks_(frame.take<SoftmaxBlock>(streams_ * output_.blocks())),
-      blocks_(frame.take<SoftmaxBlock>(streams_ * output_.blocks())) {
+      blocks_(frame.take<SoftmaxBlock>(streams_ * output_.blocks())),
+      candidates_(sampling.filters() ? frame.take<Candidate>(threads * classes_) : nullptr),
+      alters_(sampling.penalises() || sampling.scale() != 1.0 || !state.banned_.empty()),
+      running_(std::count(state.finished_.begin(), state.finished_.end(), 0)) {
   buffers_.place_states(model, state.states_);
   for (index s = 0; s < streams_; ++s) {
     buffers_.place(model, s, state.next_[static_cast<std::size_t>(s)]);
@@ -114,16 +120,17 @@ Generation::Generation(Workspace::Frame& frame, const PackedModel& model, Decodi
 }
 
 void Generation::draw_all(Team& team, index count, std::int32_t* ids, float* log_probs) {
-  for (index n = 0; n < count; ++n) {
+  for (index n = 0; n < count && running_.load(std::memory_order_relaxed) > 0; ++n) {
     const LayerStack& stack = n % 2 == 0 ? forth_ : back_;
     stack.run(team);
     project(team, stack.outputs(), log_probs != nullptr);
     team.barrier();
     const Range share = team.share(streams_);
     for (index s = share.begin; s < share.end; ++s)
-      draw(s, n, ids + s * count + n, log_probs ? log_probs + s * count + n : nullptr);
+      if (!state_.finished(s)) draw(team, s, ids + s * count + n, log_probs ? log_probs + s * count + n : nullptr);
     team.barrier();
     if (!finite_.load(std::memory_order_relaxed)) return;
+    if (team.id == 0) steps_ = n + 1;
   }
 }
 
@@ -152,19 +159,20 @@ void Generation::prepare_block(index stream, index block, bool log_probs) const 
     std::copy_n(logits, count, drawn);
     penalise(count, state_.seen_.data() + stream * classes_ + first, sampling_.repetition_penalty, drawn);
   }
-  blocks_[at_block] = k.softmax_block(count, drawn, static_cast<float>(sampling_.scale()));
+  if (log_probs && !alters_)
+    blocks_[at_block] = raw_blocks_[at_block];
+  else
+    blocks_[at_block] = k.softmax_block(count, drawn, static_cast<float>(sampling_.scale()));
 }
 
-void Generation::draw(index stream, index n, std::int32_t* id, float* log_prob) {
+void Generation::draw(const Team& team, index stream, std::int32_t* id, float* log_prob) {
   const auto s = static_cast<std::size_t>(stream);
-  *id = -1;
-  if (log_prob) *log_prob = 0;
-  if (state_.finished_[s]) return;
   const SoftmaxRow row = drawn_row(stream);
   const SoftmaxTotal total = total_of(row);
   if (!total.finite()) return finite_.store(false, std::memory_order_relaxed);
-  const double u = uniform(state_.seed_, static_cast<std::uint32_t>(stream), state_.position_ + static_cast<std::uint64_t>(n));
-  *id = state_.samplers_[s].draw(sampling_, row, total, u);
+  const std::uint64_t position = state_.position_ + static_cast<std::uint64_t>(steps_);
+  const double u = uniform(state_.seed_, static_cast<std::uint32_t>(stream), position);
+  *id = recurlm::draw(sampling_, row, total, u, candidates_ ? candidates_ + team.id * classes_ : nullptr);
   if (log_prob) {
     const SoftmaxRow raw = raw_row(stream);
     const SoftmaxTotal raw_total = total_of(raw);
@@ -173,8 +181,10 @@ void Generation::draw(index stream, index n, std::int32_t* id, float* log_prob) 
   state_.seen_[s * static_cast<std::size_t>(classes_) + static_cast<std::size_t>(*id)] = 1;
   state_.next_[s] = *id;
   buffers_.place(model_, stream, *id);
-  state_.finished_[s] = std::find(stop_ids_.begin(), stop_ids_.end(), *id) != stop_ids_.end();
-  buffers_.mask[stream] = !state_.finished_[s];  // its state stays where its text ended
+  if (std::find(stop_ids_.begin(), stop_ids_.end(), *id) == stop_ids_.end()) return;
+  state_.finished_[s] = 1;
+  buffers_.mask[stream] = 0;  // its state stays where its text ended
+  running_.fetch_sub(1, std::memory_order_relaxed);
 }
 
 bool Generation::run(const PackedModel& model, DecodingState& state, index count, const Sampling& sampling,
@@ -183,11 +193,13 @@ bool Generation::run(const PackedModel& model, DecodingState& state, index count
   const int threads = threads_for(token * static_cast<double>(state.streams_));
   Workspace::Frame frame(state.workspace_);
   Generation generation(frame, model, state, sampling, stop_ids, threads);
+  std::fill_n(ids, state.streams_ * count, -1);
+  if (log_probs) std::fill_n(log_probs, state.streams_ * count, 0.0f);
   parallel(threads, [&](Team& team) { generation.draw_all(team, count, ids, log_probs); });
-  if (!generation.finite_.load()) return false;
-  generation.buffers_.copy_states(model, count % 2, state.states_);
+  state.failed_ = !generation.finite_.load();
+  generation.buffers_.copy_states(model, generation.steps_ % 2, state.states_);
   state.position_ += static_cast<std::uint64_t>(count);
-  return true;
+  return !state.failed_;
 }
 
 void generate(const PackedModel& model, DecodingState& state, index count, const Sampling& sampling,

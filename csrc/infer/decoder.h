@@ -20,6 +20,7 @@ class DecodingState {
   index streams() const { return streams_; }
   bool finished(index stream) const { return finished_[static_cast<std::size_t>(stream)]; }
   bool belongs_to(const PackedModel& model) const { return model_ == model.id(); }
+  bool failed() const { return failed_; }
 
  private:
   friend class Generation;
@@ -36,7 +37,7 @@ class DecodingState {
   std::vector<std::uint8_t> seen_;      // (S, V)
   std::vector<std::int32_t> banned_;    // ascending
   std::vector<std::uint8_t> finished_;  // (S)
-  std::vector<Sampler> samplers_;       // (S)
+  bool failed_ = false;                 // amid a call: its parts do not fit together any more
   Workspace workspace_;
 };
 
@@ -45,7 +46,8 @@ DecodingState begin(const PackedModel& model, const std::vector<std::vector<std:
                     const std::vector<std::int32_t>& banned);
 
 // ids (S, count): -1 behind a stop id. log_probs, of the same shape, or null: those of the model itself, 0 behind a stop id.
-// From token to token nothing is allocated or locked, and on one thread nothing enters the system.
+// From token to token nothing is allocated or locked, and on one thread nothing enters the system. Throws std::domain_error
+// where the model's output is not finite; the state has then failed.
 void generate(const PackedModel& model, DecodingState& state, index count, const Sampling& sampling,
               const std::vector<std::int32_t>& stop_ids, std::int32_t* ids, float* log_probs);
 

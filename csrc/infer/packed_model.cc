@@ -85,11 +85,11 @@ void PackedModel::make_table() {
 }
 
 std::size_t PackedModel::read_bytes() const {
-  std::size_t bytes = projection_.nbytes();
-  for (const Layer& layer : layers_) bytes += layer.kernel.nbytes() + layer.recurrent_kernel.nbytes();
+  std::size_t bytes = projection_.read_bytes();
+  for (const Layer& layer : layers_) bytes += layer.kernel.read_bytes() + layer.recurrent_kernel.read_bytes();
   if (!table_.data) return bytes + embedding_.nbytes() / static_cast<std::size_t>(embedding_.rows);
   const auto row = static_cast<std::size_t>(table_.panels * panel_width) * sizeof(float);
-  return bytes - layers_.front().kernel.nbytes() + row;
+  return bytes - layers_.front().kernel.read_bytes() + row;
 }
 
 double PackedModel::recurrent_operations() const {

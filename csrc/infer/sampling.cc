@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
+#include <limits>
 
 #include "base/random.h"
 
@@ -36,6 +36,74 @@ std::int32_t draw_unfiltered(const SoftmaxRow& row, const SoftmaxTotal& total, d
   return last;
 }
 
+// By probability, equal ones by descending id: the greatest is drawn first from a heap.
+bool behind(const Candidate& a, const Candidate& b) {
+  return a.probability != b.probability ? a.probability < b.probability : a.id > b.id;
+}
+
+// The tokens at most `reach` below the maximum, and their sum.
+struct Near {
+  Candidate* candidates;
+  index count = 0;
+  double sum = 0;
+
+  Near(const SoftmaxRow& row, double maximum, double reach, Candidate* room) : candidates(room) {
+    const double least = maximum - reach / row.scale;
+    for (index b = 0; b < row.block_count(); ++b) {
+      if (static_cast<double>(row.blocks[b].maximum) < least) continue;
+      for (index v = b * block_classes; v < std::min(row.classes, (b + 1) * block_classes); ++v) {
+        const auto logit = static_cast<double>(row.logits[v]);
+        if (logit < least) continue;
+        room[count++] = {std::exp(row.scale * (logit - maximum)), static_cast<std::int32_t>(v)};
+        sum += room[count - 1].probability;
+      }
+    }
+  }
+};
+
+// Tokens far below the maximum are looked at only where those near it are too few for the filters.
+Near near_enough(const Sampling& sampling, const SoftmaxRow& row, const SoftmaxTotal& total, Candidate* room) {
+  for (double reach = first_reach;; reach *= 10) {
+    const Near near(row, total.maximum, reach, room);
+    const bool enough = sampling.top_k > 0 ? near.count >= sampling.top_k
+                                           : near.sum >= sampling.top_p * total.sum || std::exp(-reach) < sampling.min_p;
+    if (enough || reach >= last_reach) return near;
+  }
+}
+
+// Candidates leave a heap in descending order only as far as the filters let them; the k-th stands k places before the end.
+std::int32_t draw_filtered(const Sampling& sampling, const SoftmaxRow& row, const SoftmaxTotal& total, double u,
+                           Candidate* room) {
+  const Near near = near_enough(sampling, row, total, room);
+  Candidate *begin = near.candidates, *end = begin + near.count, *heap_end = end;
+  std::make_heap(begin, end, behind);
+  const auto take = [&] {
+    std::pop_heap(begin, heap_end, behind);
+    return (--heap_end)->probability;
+  };
+  double mass = total.sum;
+  if (sampling.top_k > 0) {  // top_p is a share of what top_k leaves
+    mass = 0;
+    for (index k = std::min(sampling.top_k, near.count); k > 0; --k) mass += take();
+    begin = heap_end;
+    std::make_heap(begin, heap_end = end, behind);
+  }
+  const double share = sampling.top_p < 1 ? sampling.top_p * mass : std::numeric_limits<double>::infinity();
+  double sum = take();
+  for (const double least = sampling.min_p * sum; heap_end > begin && sum < share;) {
+    const double next = take();
+    if (next < least) {
+      ++heap_end;
+      break;
+    }
+    sum += next;
+  }
+  double reached = 0;
+  for (const Candidate* kept = end; kept > heap_end;)
+    if ((reached += (--kept)->probability) > u * sum) return kept->id;
+  return (end - 1)->id;
+}
+
 }  // namespace
 
 void penalise(index classes, const std::uint8_t* seen, double penalty, float* logits) {
@@ -44,54 +112,9 @@ void penalise(index classes, const std::uint8_t* seen, double penalty, float* lo
     if (seen[v]) logits[v] *= logits[v] > 0 ? inverse : factor;
 }
 
-std::int32_t Sampler::draw(const Sampling& sampling, const SoftmaxRow& row, const SoftmaxTotal& total, double u) {
+std::int32_t draw(const Sampling& sampling, const SoftmaxRow& row, const SoftmaxTotal& total, double u, Candidate* room) {
   if (sampling.temperature == 0.0) return total.at;
-  return sampling.filters() ? draw_filtered(sampling, row, total, u) : draw_unfiltered(row, total, u);
-}
-
-// Everything at most `reach` below the maximum becomes a candidate; returns their sum.
-double Sampler::collect(const SoftmaxRow& row, double maximum, double reach) {
-  candidates_.clear();
-  double sum = 0;
-  const double least = maximum - reach / row.scale;
-  for (index b = 0; b < row.block_count(); ++b) {
-    if (static_cast<double>(row.blocks[b].maximum) < least) continue;
-    for (index v = b * block_classes; v < std::min(row.classes, (b + 1) * block_classes); ++v) {
-      const auto logit = static_cast<double>(row.logits[v]);
-      if (logit < least) continue;
-      candidates_.emplace_back(std::exp(row.scale * (logit - maximum)), -static_cast<std::int32_t>(v));
-      sum += candidates_.back().first;
-    }
-  }
-  return sum;
-}
-
-// The filters keep the most probable tokens: those far below the maximum are looked at only where the others are too few.
-std::int32_t Sampler::draw_filtered(const Sampling& sampling, const SoftmaxRow& row, const SoftmaxTotal& total, double u) {
-  const auto limit = static_cast<std::size_t>(sampling.top_k > 0 ? std::min(sampling.top_k, row.classes) : row.classes);
-  const bool renormalised = sampling.top_k > 0;  // top_p is a share of what top_k left
-  for (double reach = first_reach; reach <= last_reach; reach *= 10) {
-    const double sum = collect(row, total.maximum, reach);
-    if (renormalised ? candidates_.size() >= limit
-                     : sum >= sampling.top_p * total.sum || std::exp(-reach) < sampling.min_p)
-      break;
-  }
-  std::sort(candidates_.begin(), candidates_.end(), std::greater<>());
-  candidates_.resize(std::min(candidates_.size(), limit));
-  double mass = total.sum;
-  if (renormalised) {
-    mass = 0;
-    for (const Candidate& candidate : candidates_) mass += candidate.first;
-  }
-  const double share = sampling.top_p * mass, least = sampling.min_p * candidates_.front().first;
-  std::size_t count = 0;
-  double sum = 0;
-  while (count < candidates_.size() && (count == 0 || (sum < share && candidates_[count].first >= least)))
-    sum += candidates_[count++].first;
-  double reached = 0;
-  for (std::size_t i = 0; i < count; ++i)
-    if ((reached += candidates_[i].first) > u * sum) return -candidates_[i].second;
-  return -candidates_.front().second;
+  return sampling.filters() ? draw_filtered(sampling, row, total, u, room) : draw_unfiltered(row, total, u);
 }
 
 double uniform(std::uint64_t seed, std::uint32_t stream, std::uint64_t position) {

@@ -2,8 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <utility>
-#include <vector>
 
 #include "infer/output.h"
 
@@ -27,22 +25,14 @@ struct Sampling {
 // Logits of tokens that were seen, penalised.
 void penalise(index classes, const std::uint8_t* seen, double penalty, float* logits);
 
-// One stream's scratch for drawing, made once.
-class Sampler {
- public:
-  explicit Sampler(index classes) { candidates_.reserve(static_cast<std::size_t>(classes)); }
-
-  // u is uniform in [0, 1). A logit of -infinity is never drawn.
-  std::int32_t draw(const Sampling& sampling, const SoftmaxRow& row, const SoftmaxTotal& total, double u);
-
- private:
-  using Candidate = std::pair<double, std::int32_t>;  // probability relative to the greatest, minus id: equal ones by ascending id
-
-  std::int32_t draw_filtered(const Sampling& sampling, const SoftmaxRow& row, const SoftmaxTotal& total, double u);
-  double collect(const SoftmaxRow& row, double maximum, double reach);
-
-  std::vector<Candidate> candidates_;
+struct Candidate {
+  double probability;  // relative to the greatest
+  std::int32_t id;
 };
+
+// u is uniform in [0, 1). A logit of -infinity is never drawn. `room` is for as many candidates as there are classes, where
+// sampling filters.
+std::int32_t draw(const Sampling& sampling, const SoftmaxRow& row, const SoftmaxTotal& total, double u, Candidate* room);
 
 // Uniform in [0, 1) for token `position` of stream `stream`.
 double uniform(std::uint64_t seed, std::uint32_t stream, std::uint64_t position);

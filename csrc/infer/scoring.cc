@@ -26,7 +26,8 @@ struct Results {
 // Collects outputs of the top layer, and projects them as often as there are enough.
 class Scorer {
  public:
-  Scorer(const PackedModel& model, const Results& results);
+  // For a team of at most `threads`.
+  Scorer(const PackedModel& model, const Results& results, int threads);
 
   // h (H) predicts what follows; add_target: that `target` does, for place `at` of the results.
   void add_row(const float* h);
@@ -55,10 +56,10 @@ class Scorer {
   std::vector<std::size_t> first_target_;  // of each row
 };
 
-Scorer::Scorer(const PackedModel& model, const Results& results)
+Scorer::Scorer(const PackedModel& model, const Results& results, int threads)
     : model_(model),
       results_(results),
-      threads_(threads_for(model.projection_operations() * most_rows)),
+      threads_(std::min(threads, threads_for(model.projection_operations() * most_rows))),
       output_(frame_, model, threads_),
       h_(frame_.take<float>(most_rows * model.output_units())),
       rooms_(frame_.take<float>(threads_ * most_rows * block_classes)),
@@ -149,8 +150,9 @@ std::vector<Batch> make_batches(std::vector<Text> texts, int threads) {
 // Batches, one after another, in the same memory.
 class BatchScorer {
  public:
-  BatchScorer(const PackedModel& model, const std::vector<index>& offsets, const std::int32_t* ids, const Results& results)
-      : model_(model), offsets_(offsets), ids_(ids), scorer_(model, results) {}
+  BatchScorer(const PackedModel& model, const std::vector<index>& offsets, const std::int32_t* ids, const Results& results,
+              int threads)
+      : model_(model), offsets_(offsets), ids_(ids), scorer_(model, results, threads) {}
 
   void score(const Batch& batch);
 
@@ -212,11 +214,11 @@ void score_texts(const PackedModel& model, const std::vector<index>& offsets, co
     texts.push_back({input, length, i});
   }
   const Results results{log_probs, predictions};
-  const auto make = [&] { return std::make_unique<BatchScorer>(model, offsets, ids, results); };
   const double work = (model.recurrent_operations() + model.projection_operations()) * static_cast<double>(inputs.size());
   const int threads = threads_for(work);
   // Threads that have texts of their own never wait for one another; where these are few, all work on each.
   const bool apart = static_cast<index>(texts.size()) >= 4 * threads;
+  const auto make = [&] { return std::make_unique<BatchScorer>(model, offsets, ids, results, apart ? 1 : threads); };
   const std::vector<Batch> batches = make_batches(std::move(texts), apart ? threads : 1);
   if (apart) {
     for_each_in_parallel(threads, batches.size(), make, [&](BatchScorer& own, std::size_t i) { own.score(batches[i]); });
@@ -230,7 +232,7 @@ void score_streams(const PackedModel& model, DecodingState& state, index steps, 
                    std::int32_t* predictions) {
   const index streams = state.streams_, classes = model.classes(), units = model.output_units();
   if (steps == 0 || streams == 0) return;
-  Scorer scorer(model, {log_probs, predictions});
+  Scorer scorer(model, {log_probs, predictions}, get_num_threads());
   const index most_steps = std::max(PrefixTree::most_positions / streams, index{1});
   for (index first = 0; first < steps; first += most_steps) {
     const index count = std::min(steps - first, most_steps);

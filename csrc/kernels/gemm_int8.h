@@ -163,7 +163,7 @@ void quantize_rows(index rows, index depth, const float* a, index a_row, std::in
   for (index r = 0; r < rows; ++r, a += a_row, q += q_row) {
     const float magnitude = largest_magnitude(depth, a);
     scales[r] = magnitude / 127;
-    // What is tiny or not finite becomes 0: its scale says the rest.
+    // A tiny row becomes 0. The integers of one that is not finite mean nothing: its scale is NaN.
     const float inverse = magnitude > 1e-30f && magnitude < __builtin_inff() ? 127 / magnitude : 0.0f;
     index k = 0;
     for (; k + half_width <= depth; k += half_width) store_int8(a + k, inverse, q + k);

@@ -25,8 +25,10 @@ float add_up(index count, const float* x) {
   constexpr int chains = 8;
   vec acc[chains];
   for (int c = 0; c < chains; ++c) acc[c] = set1(0.0f);
-  for (index i = 0; i + chains * lanes <= count; i += chains * lanes)
+  index i = 0;
+  for (; i + chains * lanes <= count; i += chains * lanes)
     for (int c = 0; c < chains; ++c) acc[c] = acc[c] + load(x + i + c * lanes);
+  for (; i < count; i += lanes) acc[0] = acc[0] + load_n(x + i, tail(count, i));
   vec total = acc[0];
   for (int c = 1; c < chains; ++c) total = total + acc[c];
   return sum(total);

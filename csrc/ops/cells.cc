@@ -48,7 +48,8 @@ PackedCell take_packed_cell(Workspace::Frame& frame, const CellSpec& spec, const
 }
 
 void pack_cell(const Team& team, const CellSpec& spec, const CellWeights& weights, const PackedCell& packed) {
-  pack(team, Packable::columns_of(weights.recurrent_kernel, packed.columns, spec.panels()), packed.recurrent_kernel.packed);
+  pack(team, Packable::columns_of(weights.recurrent_kernel, packed.columns, spec.panels()),
+       packed.recurrent_kernel.packed.values());
   pack_cell_biases(team, spec, weights.bias, packed);
 }
 

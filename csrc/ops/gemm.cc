@@ -43,15 +43,17 @@ kernels::GemmOf<Weight> block_of(const Product& p, const Rectangle& at, index k,
   return g;
 }
 
-void multiply_bfloat16(const Product& p, const Rectangle& at, index k, index depth) {
-  const PackedWeights& b = p.b.narrow;
-  const auto* data = static_cast<const bfloat16*>(b.data) + at.panel * b.stride + k * panel_width;
-  kernels::table().gemm_bfloat16(block_of(p, at, k, depth, data, b.stride));
+template <typename Weight>
+kernels::GemmOf<Weight> packed_block_of(const Product& p, const Rectangle& at, index k, index depth) {
+  const PackedWeights& b = p.b.packed;
+  const auto* data = static_cast<const Weight*>(b.data) + at.panel * b.stride + k * panel_width;
+  return block_of(p, at, k, depth, data, b.stride);
 }
 
-// The whole depth, a few rows at a time: they are quantised by every thread that needs them, which costs less than to wait.
+// The whole depth, a few rows at a time: they are quantised by every thread, and for every rectangle, that needs them, which costs
+// less than to wait for one another.
 void multiply_int8(const Team& team, const Product& p, const Rectangle& at) {
-  const PackedWeights& b = p.b.narrow;
+  const PackedWeights& b = p.b.packed;
   const QuantizedRows rows = p.b.quantized.of_thread(team.id);
   for (index first = at.row; first < at.row + at.rows; first += quantized_rows) {
     const index count = std::min(quantized_rows, at.row + at.rows - first);
@@ -77,18 +79,13 @@ void multiply_int8(const Team& team, const Product& p, const Rectangle& at) {
   }
 }
 
-void multiply_float32(const Product& p, const Rectangle& at, index k, index depth) {
-  const Panels& b = p.b.packed;
-  kernels::table().gemm(block_of<float>(p, at, k, depth, b.at(at.panel, k), b.stride));
-}
-
 void multiply_packed_block(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
-  if (!p.b.narrow.data)
-    multiply_float32(p, at, k, depth);
-  else if (p.b.narrow.precision == Precision::bfloat16)
-    multiply_bfloat16(p, at, k, depth);
-  else if (k == 0)
-    multiply_int8(team, p, at);
+  switch (p.b.packed.precision) {
+    case Precision::float32: return kernels::table().gemm(packed_block_of<float>(p, at, k, depth));
+    case Precision::bfloat16: return kernels::table().gemm_bfloat16(packed_block_of<bfloat16>(p, at, k, depth));
+    case Precision::int8:
+      if (k == 0) multiply_int8(team, p, at);
+  }
 }
 
 // The same, and each panel is packed first where B is not.
@@ -116,14 +113,10 @@ RightOperand::RightOperand(Workspace::Frame& frame, const Packable& source_, ind
   if (rows <= row_block(source.depth) && size <= Panels::size(source.depth, source.panels))
     room = frame.take<float>(size);
   else
-    packed = frame.take_panels(source.depth, source.panels);
+    packed = PackedWeights::of(frame.take_panels(source.depth, source.panels));
 }
 
-RightOperand::RightOperand(Workspace::Frame& frame, const PackedWeights& weights, int threads) {
-  if (weights.precision == Precision::float32)
-    packed = weights.values();
-  else
-    narrow = weights;
+RightOperand::RightOperand(Workspace::Frame& frame, const PackedWeights& weights, int threads) : packed(weights) {
   if (weights.precision != Precision::int8) return;
   quantized.row = ceil_div(weights.depth, half_width) * half_width;
   quantized.data = frame.take<std::int8_t>(threads * quantized_rows * quantized.row);
@@ -139,7 +132,7 @@ index RightOperand::room_stride() const {
 }
 
 void RightOperand::prepare(const Team& team) const {
-  if (!room) pack(team, source, packed);
+  if (!room) pack(team, source, packed.values());
 }
 
 void multiply_rectangle(const Team& team, const Product& p, const Rectangle& at) {

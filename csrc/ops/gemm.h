@@ -38,20 +38,19 @@ struct QuantizedRows {
 // rows meets it, no packed copy is needed: a panel stays in the second-level cache between its packing and its last use.
 struct RightOperand {
   RightOperand() = default;
-  RightOperand(const Panels& packed) : packed(packed) {}
+  RightOperand(const Panels& packed) : packed(PackedWeights::of(packed)) {}
   // For one product of `rows` rows, or several, by a team of at most `threads`.
   RightOperand(Workspace::Frame& frame, const Packable& source, index rows, int threads);
   // Weights of any precision, whose left operand is row-major.
   RightOperand(Workspace::Frame& frame, const PackedWeights& weights, int threads);
 
-  index panels() const { return room ? source.panels : narrow.data ? narrow.panels : packed.panels; }
+  index panels() const { return room ? source.panels : packed.panels; }
   index room_stride() const;  // floats, from one thread's room to the next
   void prepare(const Team& team) const;  // a barrier comes before the product
 
-  Panels packed{};
+  PackedWeights packed{};
   Packable source{};
-  float* room = nullptr;  // a block of a panel for each thread; null where B is packed
-  PackedWeights narrow{};  // bfloat16 or int8
+  float* room = nullptr;    // a block of a panel for each thread; null where B is packed
   QuantizedRows quantized;  // for int8
 };
 

@@ -36,6 +36,7 @@ double best_rate(double seconds, index rounds, Slice&& slice) {
 double measure_peak(double seconds, int threads) {
   std::vector<double> operations(static_cast<std::size_t>(threads));
   return 1e-9 * best_rate(seconds, 100000, [&](index rounds) {
+    std::fill(operations.begin(), operations.end(), 0.0);  // fewer threads may come than before
     parallel(threads, [&](Team& team) {
       float sink[16] = {0.999f, 1e-3f};
       operations[static_cast<std::size_t>(team.id)] = kernels::table().multiply_add_registers(rounds, sink);

@@ -79,18 +79,18 @@ void StoredMatrix::expand_row(index r, float* to) const {
   } else if (precision == Precision::bfloat16) {
     for (index c = 0; c < cols; ++c) to[c] = expand(row<bfloat16>(r)[c]);
   } else {
-    for (index c = 0; c < cols; ++c) to[c] = static_cast<float>(row<std::int8_t>(r)[c]) * scales[row_scales ? r : c];
+    for (index c = 0; c < cols; ++c) to[c] = static_cast<float>(row<std::int8_t>(r)[c]) * scales[r];
   }
 }
 
-std::size_t PackedWeights::nbytes() const {
-  const auto columns = static_cast<std::size_t>(panels * panel_width);
-  const std::size_t beside = scales ? columns * (sizeof *scales + sizeof *sums) : 0;
-  return static_cast<std::size_t>(panels * stride) * element_size(precision) + beside;
+std::size_t PackedWeights::read_bytes() const {
+  const index group = row_group(precision), columns = panels * panel_width;
+  const std::size_t beside = scales ? static_cast<std::size_t>(columns) * (sizeof *scales + sizeof *sums) : 0;
+  return static_cast<std::size_t>(ceil_div(depth, group) * group * columns) * element_size(precision) + beside;
 }
 
 PackedWeights take_weights(Workspace::Frame& frame, Precision precision, index depth, index panels) {
-  const index stride = ceil_div(depth, panel_width) * panel_width * panel_width;  // rows are packed by sixteens
+  const index stride = ceil_div(depth, half_width) * half_width * panel_width;  // as many rows as are transposed at once
   PackedWeights packed{precision, depth, panels, nullptr, stride};
   packed.data = frame.take<std::byte>(panels * stride * static_cast<index>(element_size(precision)));
   if (precision == Precision::int8) {
@@ -111,7 +111,7 @@ void pack_columns(const Team& team, const StoredMatrix& matrix, const Column* co
 
 void pack_rows(const Team& team, const StoredMatrix& matrix, const Column* columns, const PackedWeights& packed) {
   if (packed.precision == Precision::float32)
-    return pack(team, Packable::rows_of(as_floats(matrix), columns, 2 * panels_of(matrix.cols)), packed.values());
+    return pack(team, Packable::rows_of(as_floats(matrix), columns, ceil_div(matrix.cols, half_width)), packed.values());
   pack_narrow(team, matrix, true, packed, [&](index panel, index n) {
     const index row = panel * panel_width + n;
     return row < matrix.rows ? row : -1;

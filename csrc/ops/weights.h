@@ -9,34 +9,36 @@ using kernels::bfloat16;
 
 enum class Precision { float32, bfloat16, int8 };
 
-// A row-major matrix as it is stored. In int8 an element is its integer times the scale of its column or, where `row_scales`, row.
+// A row-major matrix as it is stored. In int8 an element is its integer times the scale of its column or, in a table that is read
+// row by row, of its row.
 struct StoredMatrix {
   Precision precision;
   const void* data;
   index rows, cols;
   const float* scales = nullptr;
-  bool row_scales = false;
 
   template <typename T>
   const T* row(index r) const {
     return static_cast<const T*>(data) + r * cols;
   }
   std::size_t nbytes() const;
-  // Row r in float32.
+  // Row r of a table in float32.
   void expand_row(index r, float* to) const;
 };
 
 // The right operand B (depth, 32 * panels) in the layout of kernels::Gemm, GemmBfloat16 or GemmInt8.
 struct PackedWeights {
-  Precision precision;
-  index depth, panels;
-  void* data;
-  index stride;                 // elements, from one panel to the next
-  float* scales = nullptr;      // (panels, 32); int8
+  Precision precision = Precision::float32;
+  index depth = 0, panels = 0;
+  void* data = nullptr;
+  index stride = 0;              // elements, from one panel to the next
+  float* scales = nullptr;       // (panels, 32); int8
   std::int32_t* sums = nullptr;  // the same
 
+  static PackedWeights of(const Panels& p) { return {Precision::float32, p.rows, p.panels, p.data, p.stride}; }
   Panels values() const { return {static_cast<float*>(data), depth, panels, stride}; }  // float32
-  std::size_t nbytes() const;
+  // What a product reads.
+  std::size_t read_bytes() const;
 };
 
 PackedWeights take_weights(Workspace::Frame& frame, Precision precision, index depth, index panels);

@@ -1,6 +1,8 @@
-// When a call should leave the other cores alone, on a clock that is told.
+// When a call should leave the other cores alone, on a clock that is told; and that more threads than cores come all the same.
 #include "cpu/contention.h"
+#include "cpu/threads.h"
 
+#include <atomic>
 #include <cstdio>
 #include <stdexcept>
 
@@ -29,16 +31,28 @@ void check() {
   for (int i = 0; i < 20; ++i) report(20, true);
   require(contention.backs_off(now + Contention::longest - milliseconds(1)), "the pauses do not grow");
   require(!contention.backs_off(now + Contention::longest), "the pauses grow without end");
-  for (int i = 0; i < 20; ++i) contention.report(now, milliseconds(30), milliseconds(0), 2, false);
-  now += Contention::longest;
+  now += Contention::longest + Contention::longest + milliseconds(1);
   report(20, true);
   require(!contention.backs_off(now + Contention::shortest), "a quiet time is not rewarded");
+}
+
+void check_teams() {
+  const int threads = 3 * recurlm::available_cores() + 1;
+  for (int i = 0; i < 100; ++i) {
+    std::atomic<int> came{0};
+    recurlm::parallel(threads, [&](recurlm::Team& team) {
+      ++came;
+      team.barrier();
+    });
+    require(came == threads || !recurlm::has_openmp(), "fewer threads than were asked for");
+  }
 }
 
 }  // namespace
 
 int main() try {
   check();
+  check_teams();
   return 0;
 } catch (const std::exception& error) {
   std::fprintf(stderr, "%s\n", error.what());

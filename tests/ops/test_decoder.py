@@ -1,4 +1,4 @@
-"""Decoder: greedy decoding against the float64 reference; sampling by its properties; draws that depend on nothing but
+"""Generation: greedy decoding against the float64 reference; sampling by its properties; draws that depend on nothing but
 seed, stream, position and the stream's own ids."""
 
 import functools
@@ -20,7 +20,7 @@ PROMPTS = [np.array(p, np.int32) for p in ([3], [1, 2, 3, 4, 5], [22, 0], [7] * 
 
 @dataclass(frozen=True)
 class Weights:
-    """What a Decoder is made of, and the reference model of the same weights."""
+    """What a packed model is made of, and the reference model of the same weights."""
 
     decoder: _core.PackedModel
     reference: decoding.LanguageModel
@@ -374,3 +374,17 @@ def test_bad_weights() -> None:
         _core.PackedModel(embedding, [(cell, weights[0], kernel, None)], kernel, None)
     with pytest.raises(ValueError, match="cells"):
         _core.PackedModel(embedding, [], kernel, None)
+
+
+def test_a_state_whose_output_was_not_finite_cannot_go_on() -> None:
+    """Its streams have drawn tokens that its recurrent states have not seen."""
+    decoder = from_logits([0.0, np.nan, 0.0])
+    state = decoder.begin([np.zeros(1, np.int32)], 1)
+    with pytest.raises(ValueError, match="not finite"):
+        decoder.generate(state, 1, GREEDY)
+    for call in (
+        lambda: decoder.generate(state, 1, GREEDY),
+        lambda: decoder.score_next(state, np.zeros((1, 1), np.int32)),
+    ):
+        with pytest.raises(ValueError, match="begin another"):
+            call()

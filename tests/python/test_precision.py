@@ -278,3 +278,13 @@ def test_training_goes_on_without_the_quantized_copy(tmp_path: Path) -> None:
     for copy, arrays in zip(copies, held, strict=True):
         assert {name: array.tobytes() for name, array in copy.weights.running().arrays().items()} == arrays
     assert all((copy.score(TEXTS[:1]) != lm.score(TEXTS[:1])).all() for copy in copies)
+
+
+def test_long_texts_and_many_score_alike(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """However the texts are divided among calls of the core, so that Ctrl-C is heard between them."""
+    lm = samples.trained(samples.text_file(tmp_path, 60), epochs=1)
+    texts = ["the cat sat on the mat", "", "the cat", "a dog ran after the cat " * 3, "the hat"]
+    together = lm.score(texts)
+    for most in (1, 7, 25):
+        monkeypatch.setattr("recurlm.language_model.scoring._CALL", most)
+        np.testing.assert_array_equal(lm.score(texts), together)

@@ -83,15 +83,11 @@ def test_a_quantized_model_and_its_float32_one_take_each_others_place(lm: Langua
         np.testing.assert_array_equal(loaded.score(TEXTS), model.score(TEXTS))
 
 
-def test_the_first_models_did_not_name_their_precision(lm: LanguageModel, tmp_path: Path) -> None:
+def test_float32_needs_no_name(lm: LanguageModel, tmp_path: Path) -> None:
+    """Folders of the first version, which knew no other precision, have none; and that version reads new ones."""
     lm.save(tmp_path / "m")
-    path = tmp_path / "m" / "config.json"
-    fields = json.loads(path.read_text())
-    assert fields.pop("precision") == "float32"
-    path.write_text(json.dumps(fields))
-    loaded = LanguageModel.load(tmp_path / "m")
-    assert loaded.precision == "float32"
-    assert samples.weight_bytes(loaded) == samples.weight_bytes(lm)
+    assert "precision" not in json.loads((tmp_path / "m" / "config.json").read_text())
+    assert LanguageModel.load(tmp_path / "m").precision == "float32"
 
 
 def without(name: str) -> Callable[[Arrays], Arrays]:
@@ -227,3 +223,23 @@ def test_errors_of_quantize_are_one_sentence(folder: Path, tmp_path: Path, capsy
         assert captured.err.count("\n") == 1
     assert not (tmp_path / "r").exists()
     assert [path.name for path in (tmp_path / "home").iterdir()] == ["diary.txt"]
+
+
+def test_an_edited_integer_is_told_with_its_file(lm: LanguageModel, tmp_path: Path) -> None:
+    lm.quantize("int8").save(tmp_path / "m")
+    path = tmp_path / "m" / "model.safetensors"
+    arrays = files.read_safetensors(path)
+    arrays["lstm_0.kernel"][1, 2] = -128
+    files.write_safetensors(path, arrays)
+    for check in (True, False):
+        with pytest.raises(ValueError, match=r"model\.safetensors: lstm_0\.kernel must hold integers from -127 to 127"):
+            LanguageModel.load(tmp_path / "m", check=check)
+
+
+def test_the_command_does_not_replace_what_it_quantizes(
+    lm: LanguageModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lm.save(tmp_path / "m")
+    assert main(["quantize", str(tmp_path / "m"), "--out", str(tmp_path / "m" / ".." / "m")]) == 1
+    assert "--out must be another folder" in capsys.readouterr().err
+    assert LanguageModel.load(tmp_path / "m").precision == "float32"

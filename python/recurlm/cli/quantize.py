@@ -21,8 +21,12 @@ def add_parser(verbs: Verbs) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    LanguageModel.load(arguments.model).quantize(arguments.precision).save(arguments.out)
-    before, after = (_size(folder) for folder in (arguments.model, arguments.out))
+    if arguments.out.resolve() == arguments.model.resolve():
+        raise ValueError("--out must be another folder than DIR: a quantized model cannot be trained any more")
+    quantized = LanguageModel.load(arguments.model).quantize(arguments.precision)
+    before = _size(arguments.model)
+    quantized.save(arguments.out)
+    after = _size(arguments.out)
     if arguments.json:
         print_json({"saved": str(arguments.out), "bytes_before": before, "bytes": after})
         return

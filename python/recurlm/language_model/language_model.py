@@ -110,8 +110,8 @@ class LanguageModel:
         return self.weights.network
 
     def count_params(self) -> int:
-        """Number of weights."""
-        return sum(math.prod(shape) for shape in self.architecture.shapes(self.tokenizer.vocabulary_size).values())
+        """Number of weights; ValueError where the tokenizer has no vocabulary yet."""
+        return self.weights.count()
 
     def __repr__(self) -> str:
         a, tokenizer = self.architecture, self.tokenizer

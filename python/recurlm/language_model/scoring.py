@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from .._core import PackedModel
 from ..model import Model
@@ -19,7 +18,8 @@ from ..typing import Float, Ids
 from .progress import perplexity
 
 NATS = "sparse_categorical_crossentropy"
-WINDOW = 1024  # steps in one call: bounds memory for a text of any length
+WINDOW = 1024  # steps of a stream in one call: bounds memory for a text of any length
+_CALL = 1 << 17  # tokens of texts that are scored in one call, enough to share prefixes and threads
 
 
 class TokenScore(NamedTuple):
@@ -100,8 +100,8 @@ class Tally:
 
 def evaluate_texts(model: PackedModel, texts: Sequence[Ids], bos_id: int, tally: Tally) -> None:
     """Every text from the zero state after ``<bos>``."""
-    ids, offsets = _join(texts)
-    tally.add(*model.score(ids, offsets, bos_id), ids)
+    for log_probs, predictions, ids in _scores(model, texts, bos_id):
+        tally.add(log_probs, predictions, ids)
 
 
 def evaluate_streams(model: PackedModel, streams: Streams, tally: Tally) -> None:
@@ -115,12 +115,36 @@ def evaluate_streams(model: PackedModel, streams: Streams, tally: Tally) -> None
 
 def log_probs(model: PackedModel, texts: Sequence[Ids], bos_id: int) -> list[Float]:
     """Log-probability of every token of every text; the same bits alone and among others."""
-    ids, offsets = _join(texts)
-    values, _ = model.score(ids, offsets, bos_id)
-    return [values[first:end] for first, end in pairwise(offsets.tolist())]
+    return [values for values, _, _ in _scores(model, texts, bos_id)]
 
 
-def _join(texts: Sequence[Ids]) -> tuple[Ids, npt.NDArray[np.int64]]:
-    """All ids one after another, and where each text begins; last, where the last one ends."""
+def _scores(model: PackedModel, texts: Sequence[Ids], bos_id: int) -> Iterator[tuple[Float, Ids, Ids]]:
+    """Log-probabilities, most probable ids and ids of each text, by calls short enough for Ctrl-C between them."""
+    first = 0
+    while first < len(texts):
+        end, tokens = first + 1, len(texts[first])
+        while end < len(texts) and tokens + len(texts[end]) <= _CALL:
+            tokens += len(texts[end])
+            end += 1
+        yield from (
+            _score_call(model, texts[first:end], bos_id)
+            if tokens <= _CALL
+            else [_score_long(model, texts[first], bos_id)]
+        )
+        first = end
+
+
+def _score_call(model: PackedModel, texts: Sequence[Ids], bos_id: int) -> Iterator[tuple[Float, Ids, Ids]]:
     offsets = np.cumsum([0, *map(len, texts)], dtype=np.int64)
-    return np.concatenate([np.empty(0, np.int32), *texts]), offsets
+    ids = np.concatenate([np.empty(0, np.int32), *texts])
+    log_probs, predictions = model.score(ids, offsets, bos_id)
+    for start, stop in pairwise(offsets.tolist()):
+        yield log_probs[start:stop], predictions[start:stop], ids[start:stop]
+
+
+def _score_long(model: PackedModel, text: Ids, bos_id: int) -> tuple[Float, Ids, Ids]:
+    """A stream, window by window."""
+    state = model.begin([np.array([bos_id], np.int32)], 0)
+    windows = [model.score_next(state, text[None, t : t + WINDOW]) for t in range(0, len(text), WINDOW)]
+    log_probs, predictions = (np.concatenate([window[k][0] for window in windows]) for k in (0, 1))
+    return log_probs, predictions, text

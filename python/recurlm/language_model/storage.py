@@ -58,7 +58,7 @@ def config(lm: LanguageModel) -> dict[str, Any]:
         "kind": KIND,
         "tokenizer": lm.tokenizer.kind,
         "separate_texts": lm.separate_texts,
-        "precision": lm.precision,
+        **({"precision": lm.precision} if lm.precision != "float32" else {}),
         **lm.architecture.config(),
     }
 
@@ -129,7 +129,7 @@ def _read_parts(folder: Path) -> Parts:
         raise ValueError(f"{path} is damaged: {error}") from None
     if tokenizer.kind != fields.pop("tokenizer"):
         raise ValueError(f"{path} is of another kind than config.json says")
-    separate_texts, precision = fields.pop("separate_texts"), fields.pop("precision")
+    separate_texts, precision = fields.pop("separate_texts"), fields.pop("precision", "float32")
     try:
         return Parts(Architecture.from_config(fields), tokenizer, separate_texts, precision)
     except (TypeError, ValueError) as error:
@@ -148,7 +148,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{path} has format_version {fields.get('format_version')!r}, expected {FORMAT_VERSION}")
     if not isinstance(fields.get("separate_texts"), bool) or not isinstance(fields.get("tokenizer"), str):
         raise ValueError(f"{path} is damaged: separate_texts or tokenizer is missing")
-    if fields.setdefault("precision", "float32") not in PRECISIONS:  # the first models had no such field
+    if fields.get("precision", "float32") not in PRECISIONS:
         raise ValueError(f"{path} has precision {fields['precision']!r}, expected one of {', '.join(PRECISIONS)}")
     return {name: value for name, value in fields.items() if name not in ("format_version", "kind")}
 
@@ -177,6 +177,8 @@ def _iterate_arrays(parts: Parts, folder: Path) -> Iterator[tuple[str, Array]]:
         if array.shape != shape or array.dtype != dtype:
             wanted = f"{np.dtype(dtype).name} of shape {shape}"
             raise ValueError(f"{path}: {name} must be {wanted}, got {array.dtype} of shape {array.shape}")
+        if array.dtype == np.int8 and (array == -128).any():
+            raise ValueError(f"{path}: {name} must hold integers from -127 to 127, got -128")
         yield name, array
     if expected:
         raise ValueError(f"{path} does not fit config.json: {min(expected)} is missing")
@@ -203,9 +205,13 @@ def _check(lm: LanguageModel, folder: Path) -> None:
     try:
         ids = np.array(saved["ids"], np.int32)
         expected = np.array(saved["log_probs"], np.float64)
-        difference = float(np.abs(_predict(lm, ids) - expected).max())
+        if not (ids.ndim == 1 <= len(ids) and ids.shape == expected.shape):
+            raise ValueError
+        if not (ids.min() >= 0 and ids.max() < lm.tokenizer.vocabulary_size):
+            raise ValueError
     except (KeyError, TypeError, ValueError, IndexError, OverflowError):
         raise ValueError(f"{path} is damaged: expected a few ids and as many log_probs") from None
+    difference = float(np.abs(_predict(lm, ids) - expected).max())
     if not difference <= _TOLERANCES[lm.precision]:
         raise ValueError(
             f"{folder} does not predict what it did when it was saved (log-probabilities differ by {difference:.2g}): "

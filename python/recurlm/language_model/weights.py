@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -99,8 +100,7 @@ class ModelWeights:
     def make_network(self, initial: bool = True) -> Model:
         """A new network; without ``initial`` its weights are zero, to be loaded."""
         a, tokenizer = self._architecture, self._tokenizer
-        if not tokenizer.trained:
-            raise ValueError("the language model has no vocabulary yet: call fit first")
+        self.require_vocabulary()
         try:
             self._network = a.build(tokenizer.vocabulary_size, initial)
         except MemoryError as error:
@@ -108,6 +108,16 @@ class ModelWeights:
             raise MemoryError(f"a network of {sizes} does not fit ({error})") from None
         compile_model(self._network)
         return self._network
+
+    def require_vocabulary(self) -> None:
+        """ValueError where the tokenizer has none yet."""
+        if not self._tokenizer.trained:
+            raise ValueError("the language model has no vocabulary yet: call fit first")
+
+    def count(self) -> int:
+        """How many there are; ValueError where there is no vocabulary yet."""
+        self.require_vocabulary()
+        return sum(math.prod(shape) for shape in self._architecture.shapes(self._tokenizer.vocabulary_size).values())
 
     def run_only(self, narrow: RunningWeights) -> None:
         """Take ``narrow`` in place of a network."""
