@@ -1,4 +1,4 @@
-"""Generation: greedy decoding against the float64 reference; sampling by its properties; draws that depend on nothing but
+"""Generation: greedy decoding against the float64 reference; sampling by its properties; draws depend on nothing but
 seed, stream, position and the stream's own ids."""
 
 import functools
