@@ -129,7 +129,7 @@ void replay_optimizer(const Case& c) {
   auto parameter = c.floats("parameter");
   const auto gradient = c.floats("gradient");
   std::vector<std::vector<float>> slots(static_cast<std::size_t>(rule.slots()), std::vector<float>(parameter.size()));
-  ParameterSpan span{static_cast<index>(parameter.size()), parameter.data(), gradient.data(), {},
+  ParameterSpan span{{static_cast<index>(parameter.size())}, parameter.data(), gradient.data(), {},
                      c.number("scale"), c.number("weight_decay")};
   for (std::size_t s = 0; s < slots.size(); ++s) span.slots[s] = slots[s].data();
   apply_update(rule, 1, c.number("learning_rate"), {span});
