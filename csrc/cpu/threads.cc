@@ -59,6 +59,8 @@ std::atomic<int>& thread_limit() {
 
 std::atomic<bool> region_running{false};
 
+#ifdef _OPENMP
+
 Contention contention;
 
 int cores() {
@@ -75,13 +77,13 @@ long preemptions() {
 
 // The pool's threads do not survive fork(), and libgomp would wait for them for ever: release them before it.
 void release_pool_at_fork() {
-#ifdef _OPENMP
   static std::once_flag once;
   std::call_once(once, [] {
     pthread_atfork([] { omp_pause_resource_all(omp_pause_hard); }, nullptr, [] { region_running = false; });
   });
-#endif
 }
+
+#endif
 
 void pause() { __builtin_ia32_pause(); }
 
