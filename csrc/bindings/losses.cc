@@ -25,9 +25,9 @@ LossKind parse_loss(const std::string& name) {
 double py_projection_cross_entropy(py::handle x, py::handle kernel, py::handle bias, py::handle targets,
                                    py::handle weights, py::handle log_probs, py::handle ranks, py::handle predictions,
                                    py::handle dx, py::handle dkernel, py::handle dbias, PyWorkspace& workspace,
-                                   bool transposed, bool accumulate) {
+                                   bool transposed, bool accumulate, const std::string& precision) {
   const ConstMatrixView input = read_matrix(x, "x");
-  const LinearWeights projection = read_linear(kernel, bias, transposed, input.cols);
+  const LinearWeights projection = read_linear(kernel, bias, transposed, input.cols, precision);
   if (projection.outputs() < 1) throw py::value_error("kernel must have at least one output column");
   const float* row_weights = read_optional<float>(weights, "weights", {input.rows});
   const TokenScores scores{write<float>(log_probs, "log_probs", {input.rows}),
@@ -104,7 +104,7 @@ void bind_losses(py::module_& module) {
   module.def("projection_cross_entropy", &py_projection_cross_entropy, arg("x"), arg("kernel"), arg("bias"),
              arg("targets"), arg("weights"), arg("log_probs"), arg("ranks"), arg("predictions"), arg("dx"),
              arg("dkernel"), arg("dbias"), arg("workspace"), py::kw_only(), arg("transposed") = false,
-             arg("accumulate") = false);
+             arg("accumulate") = false, arg("precision") = "float32");
   module.def("loss_forward", &py_loss_forward, arg("name"), arg("y_true"), arg("y_pred"), arg("loss"));
   module.def("loss_backward", &py_loss_backward, arg("name"), arg("y_true"), arg("y_pred"), arg("weights"), arg("dy"));
   module.def("sparse_categorical_crossentropy_forward", &py_sparse_forward, arg("targets"), arg("y_pred"), arg("loss"));

@@ -32,6 +32,7 @@ void bind_machine(py::module_& module) {
   module.def("get_isa", [] { return isa_name(active_isa()); });
   module.def("set_isa", &set_isa, py::arg("name"));
   module.def("has_openmp", &has_openmp);
+  module.def("multiplies_bfloat16", &multiplies_bfloat16);
   module.def("available_cores", &available_cores);
   module.def("get_num_threads", &get_num_threads);
   module.def("set_num_threads", &set_num_threads, py::arg("threads"));

@@ -26,6 +26,11 @@ CellSpec make_cell(const std::string& kind, index input_dim, index units, const 
   return spec;
 }
 
+CellSpec in_precision(CellSpec spec, const std::string& precision) {
+  spec.precision = parse_precision(precision);
+  return spec;
+}
+
 const char* kind_name(const CellSpec& spec) {
   return spec.kind == CellKind::rnn ? "rnn" : spec.kind == CellKind::gru ? "gru" : "lstm";
 }
@@ -59,19 +64,21 @@ Sequence read_sequence(const CellSpec& spec, py::handle x, py::handle rows, py::
 
 void py_recurrent_forward(const CellSpec& spec, py::handle x, py::handle kernel, py::handle recurrent_kernel,
                           py::handle bias, py::handle h, py::handle c, py::handle saved, py::handle mask,
-                          PyWorkspace& workspace, bool reverse, py::handle rows) {
+                          PyWorkspace& workspace, bool reverse, py::handle rows, const std::string& precision) {
+  const CellSpec in = in_precision(spec, precision);
   const CellWeights weights = read_cell_weights(spec, kernel, recurrent_kernel, bias);
   const Sequence sequence = read_sequence(spec, x, rows, h, c, saved, mask, reverse);
   const PyWorkspace::Use use(workspace);
   py::gil_scoped_release release;
-  recurrent_forward(spec, weights, sequence, *use);
+  recurrent_forward(in, weights, sequence, *use);
 }
 
 void py_recurrent_backward(const CellSpec& spec, py::handle x, py::handle kernel, py::handle recurrent_kernel,
                            py::handle bias, py::handle h, py::handle c, py::handle saved, py::handle mask,
                            py::handle dy, py::handle dh, py::handle dc, py::handle dx, py::handle dkernel,
                            py::handle drecurrent_kernel, py::handle dbias, PyWorkspace& workspace, bool reverse,
-                           bool accumulate, py::handle rows) {
+                           bool accumulate, py::handle rows, const std::string& precision) {
+  const CellSpec in = in_precision(spec, precision);
   const CellWeights weights = read_cell_weights(spec, kernel, recurrent_kernel, bias);
   const Sequence sequence = read_sequence(spec, x, rows, h, c, saved, mask, reverse);
   const index steps = sequence.steps, batch = sequence.batch, gates = spec.gates() * spec.units;
@@ -87,7 +94,7 @@ void py_recurrent_backward(const CellSpec& spec, py::handle x, py::handle kernel
       write_optional<float>(dbias, "dbias", bias_shape(spec)), accumulate};
   const PyWorkspace::Use use(workspace);
   py::gil_scoped_release release;
-  recurrent_backward(spec, weights, sequence, gradients, weight_gradients, *use);
+  recurrent_backward(in, weights, sequence, gradients, weight_gradients, *use);
 }
 
 }  // namespace
@@ -117,11 +124,12 @@ void bind_recurrent(py::module_& module) {
       }, arg("steps"), arg("batch"));
   module.def("recurrent_forward", &py_recurrent_forward, arg("cell"), arg("x"), arg("kernel"), arg("recurrent_kernel"),
              arg("bias"), arg("h"), arg("c"), arg("saved"), arg("mask"), arg("workspace"), py::kw_only(),
-             arg("reverse") = false, arg("rows") = py::none());
+             arg("reverse") = false, arg("rows") = py::none(), arg("precision") = "float32");
   module.def("recurrent_backward", &py_recurrent_backward, arg("cell"), arg("x"), arg("kernel"),
              arg("recurrent_kernel"), arg("bias"), arg("h"), arg("c"), arg("saved"), arg("mask"), arg("dy"), arg("dh"),
              arg("dc"), arg("dx"), arg("dkernel"), arg("drecurrent_kernel"), arg("dbias"), arg("workspace"),
-             py::kw_only(), arg("reverse") = false, arg("accumulate") = false, arg("rows") = py::none());
+             py::kw_only(), arg("reverse") = false, arg("accumulate") = false, arg("rows") = py::none(),
+             arg("precision") = "float32");
 }
 
 }  // namespace recurlm::bindings

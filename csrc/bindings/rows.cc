@@ -12,10 +12,10 @@
 
 namespace recurlm::bindings {
 
-LinearWeights read_linear(py::handle kernel, py::handle bias, bool transposed, index inputs) {
+LinearWeights read_linear(py::handle kernel, py::handle bias, bool transposed, index inputs, const std::string& precision) {
   const ConstMatrixView k = transposed ? read_matrix(kernel, "kernel", any_extent, inputs)
                                        : read_matrix(kernel, "kernel", inputs, any_extent);
-  LinearWeights weights{k, nullptr, transposed};
+  LinearWeights weights{k, nullptr, transposed, parse_precision(precision)};
   weights.bias = read_optional<float>(bias, "bias", {weights.outputs()});
   return weights;
 }
@@ -28,9 +28,9 @@ LinearGradients write_linear(py::handle dkernel, py::handle dbias, const LinearW
 namespace {
 
 void py_linear_forward(py::handle x, py::handle kernel, py::handle bias, py::handle y, PyWorkspace& workspace,
-                       bool transposed) {
+                       bool transposed, const std::string& precision) {
   const ConstMatrixView input = read_matrix(x, "x");
-  const LinearWeights weights = read_linear(kernel, bias, transposed, input.cols);
+  const LinearWeights weights = read_linear(kernel, bias, transposed, input.cols, precision);
   const MatrixView output = write_matrix(y, "y", input.rows, weights.outputs());
   const PyWorkspace::Use use(workspace);
   py::gil_scoped_release release;
@@ -38,9 +38,10 @@ void py_linear_forward(py::handle x, py::handle kernel, py::handle bias, py::han
 }
 
 void py_linear_backward(py::handle x, py::handle kernel, py::handle dy, py::handle dx, py::handle dkernel,
-                        py::handle dbias, PyWorkspace& workspace, bool transposed, bool accumulate) {
+                        py::handle dbias, PyWorkspace& workspace, bool transposed, bool accumulate,
+                        const std::string& precision) {
   const ConstMatrixView input = read_matrix(x, "x");
-  const LinearWeights weights = read_linear(kernel, py::none(), transposed, input.cols);
+  const LinearWeights weights = read_linear(kernel, py::none(), transposed, input.cols, precision);
   const ConstMatrixView output_gradient = read_matrix(dy, "dy", input.rows, weights.outputs());
   const MatrixView input_gradient = write_optional_matrix(dx, "dx", input.rows, input.cols);
   const LinearGradients gradients = write_linear(dkernel, dbias, weights, accumulate);
@@ -163,6 +164,12 @@ kernels::Activation parse_activation(const std::string& name) {
   throw py::value_error("activation must be linear, tanh, sigmoid or relu (or, for rows, softmax), not '" + name + "'");
 }
 
+Precision parse_precision(const std::string& name) {
+  if (name == "float32") return Precision::float32;
+  if (name == "bfloat16") return Precision::bfloat16;
+  throw py::value_error("precision must be float32 or bfloat16, not '" + name + "'");
+}
+
 void bind_rows(py::module_& module) {
   using py::arg;
   module.def("check_ids", [](py::handle ids, index limit, const char* name) {
@@ -170,9 +177,10 @@ void bind_rows(py::module_& module) {
     read_ids(ids, name, shape_of(py::reinterpret_borrow<py::array>(ids)), limit);
   }, arg("ids"), arg("limit"), arg("name"));
   module.def("linear_forward", &py_linear_forward, arg("x"), arg("kernel"), arg("bias"), arg("y"), arg("workspace"),
-             py::kw_only(), arg("transposed") = false);
+             py::kw_only(), arg("transposed") = false, arg("precision") = "float32");
   module.def("linear_backward", &py_linear_backward, arg("x"), arg("kernel"), arg("dy"), arg("dx"), arg("dkernel"),
-             arg("dbias"), arg("workspace"), py::kw_only(), arg("transposed") = false, arg("accumulate") = false);
+             arg("dbias"), arg("workspace"), py::kw_only(), arg("transposed") = false, arg("accumulate") = false,
+             arg("precision") = "float32");
   module.def("distinct_ids", &py_distinct_ids, arg("ids"), arg("limit"), arg("distinct"), arg("rows"), arg("workspace"));
   module.def("embedding_forward", &py_embedding_forward, arg("ids"), arg("table"), arg("y"));
   module.def("embedding_backward", &py_embedding_backward, arg("ids"), arg("dy"), arg("dtable"));

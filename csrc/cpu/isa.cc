@@ -8,7 +8,7 @@ namespace recurlm {
 
 namespace {
 
-constexpr Isa all_isas[] = {Isa::sse4, Isa::avx2, Isa::avx512, Isa::avx512vnni};
+constexpr Isa all_isas[] = {Isa::sse4, Isa::avx2, Isa::avx512, Isa::avx512vnni, Isa::avx512bf16};
 
 bool supported(Isa isa) {
   __builtin_cpu_init();
@@ -23,6 +23,8 @@ bool supported(Isa isa) {
              __builtin_cpu_supports("avx512cd");
     case Isa::avx512vnni:
       return supported(Isa::avx512) && __builtin_cpu_supports("avx512vnni");
+    case Isa::avx512bf16:
+      return supported(Isa::avx512vnni) && __builtin_cpu_supports("avx512bf16");
   }
   return false;
 }
@@ -60,6 +62,7 @@ const char* isa_name(Isa isa) {
     case Isa::avx2: return "avx2";
     case Isa::avx512: return "avx512";
     case Isa::avx512vnni: return "avx512vnni";
+    case Isa::avx512bf16: return "avx512bf16";
   }
   return "";
 }

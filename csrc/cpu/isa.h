@@ -6,7 +6,7 @@
 
 namespace recurlm {
 
-enum class Isa { sse4, avx2, avx512, avx512vnni };  // x86-64-v2, -v3, -v4, and that with VNNI; ascending
+enum class Isa { sse4, avx2, avx512, avx512vnni, avx512bf16 };  // x86-64-v2, -v3, -v4, that with VNNI, and with BF16; ascending
 
 const char* isa_name(Isa isa);
 std::vector<Isa> supported_isas();  // by this processor; empty where even sse4 is missing
@@ -15,5 +15,8 @@ std::vector<Isa> supported_isas();  // by this processor; empty where even sse4 
 // unknown or that this processor lacks.
 Isa active_isa();
 void set_isa(const std::string& name);
+
+// Whether the active one multiplies bfloat16 by an instruction of its own.
+inline bool multiplies_bfloat16() { return active_isa() == Isa::avx512bf16; }
 
 }  // namespace recurlm

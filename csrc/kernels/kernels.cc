@@ -7,6 +7,7 @@
 
 #include "kernels/gemm_int8.h"
 
+#include "kernels/bfloat16.h"
 #include "kernels/elementwise.h"
 #include "kernels/gru.h"
 #include "kernels/lstm.h"
@@ -27,10 +28,13 @@ extern const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table);
 
 const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table) = {
     gemm_max_rows,
-    gemm<float>,
-    gemm<bfloat16>,
+    gemm<float, float>,
+    gemm<float, bfloat16>,
+    gemm<bfloat16, bfloat16>,
     gemm_int8,
     quantize_rows,
+    round_rows,
+    pair_rows,
     copy,
     transpose,
     rnn_forward,

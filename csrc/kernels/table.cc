@@ -4,14 +4,15 @@
 
 namespace recurlm::kernels {
 
-extern const Table sse4_table, avx2_table, avx512_table, avx512vnni_table;
+extern const Table sse4_table, avx2_table, avx512_table, avx512vnni_table, avx512bf16_table;
 
 const Table& table() {
   switch (active_isa()) {
     case Isa::sse4: return sse4_table;
     case Isa::avx2: return avx2_table;
     case Isa::avx512: return avx512_table;
-    default: return avx512vnni_table;
+    case Isa::avx512vnni: return avx512vnni_table;
+    default: return avx512bf16_table;
   }
 }
 

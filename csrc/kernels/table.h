@@ -28,12 +28,14 @@ struct bfloat16 {
 // them, and packed ones (a_row 32).
 //
 // B in bfloat16 is expanded to float32 on its way into a register, which halves what is read of memory, and nothing else differs.
-template <typename Weight>
+// A and B in bfloat16 are multiplied by pairs of k where the processor does that; A is then row-major, and both have a row of
+// zeros behind an odd depth.
+template <typename Left, typename Right>
 struct GemmOf {
   index rows, depth, panels;
-  const float* a;
+  const Left* a;
   index a_row, a_panel;
-  const Weight* b;  // (panels, depth, 32); bfloat16: (panels, depth / 2 rounded up, 32, 2)
+  const Right* b;  // (panels, depth, 32); bfloat16: (panels, depth / 2 rounded up, 32, 2)
   index b_panel;
   float* c;
   index c_row;
@@ -41,8 +43,9 @@ struct GemmOf {
   Init init;
   const float* bias;  // (panels, 32) in packed order
 };
-using Gemm = GemmOf<float>;
-using GemmBfloat16 = GemmOf<bfloat16>;
+using Gemm = GemmOf<float, float>;
+using GemmBfloat16Weights = GemmOf<float, bfloat16>;
+using GemmBfloat16 = GemmOf<bfloat16, bfloat16>;
 
 // C = init + (a_scale A)(b_scale B) with A and B in int8: sums are exact integers, multiplied by both scales at the end.
 struct GemmInt8 {
@@ -120,11 +123,17 @@ struct Update {
 struct Table {
   index gemm_rows;  // rows of the largest tile: the unit by which rows are given to threads
   void (*gemm)(const Gemm&);
+  void (*gemm_bfloat16_weights)(const GemmBfloat16Weights&);
   void (*gemm_bfloat16)(const GemmBfloat16&);
   void (*gemm_int8)(const GemmInt8&);
   // Rows of A as the integers nearest to a / scale with the scale max |a| / 127 of each row, and zeros to the next multiple of 16;
   // a row that is not finite gets the scale NaN.
   void (*quantize_rows)(index rows, index depth, const float* a, index a_row, std::int8_t* q, index q_row, float* scales);
+
+  // The nearest bfloat16, halves to even: a relative error of at most 2^-8. round_rows takes A as in GemmOf<float, ...> and writes
+  // rows of whole pairs; pair_rows takes rows of a panel and writes pairs of them.
+  void (*round_rows)(index rows, index depth, const float* a, index a_row, index a_panel, bfloat16* to, index to_row);
+  void (*pair_rows)(index rows, const float* panel, bfloat16* to);
 
   void (*copy)(index rows, index cols, const float* from, index ld, float* to);  // into half a panel
   void (*transpose)(index rows, index cols, const float* from, index ld, float* to, index to_ld);

@@ -139,6 +139,14 @@ RECURLM_INLINE vec scale_exponent(vec a, vec n) {
 
 #endif
 
+RECURLM_INLINE vec broadcast(float x) { return set1(x); }
+RECURLM_INLINE vec broadcast(bfloat16 x) {
+  const std::uint32_t bits = std::uint32_t{x.bits} << 16;
+  float value;
+  __builtin_memcpy(&value, &bits, sizeof value);
+  return set1(value);
+}
+
 // One of the rows that lie together: float32 rows lie alone, bfloat16 by pairs.
 template <int place>
 RECURLM_INLINE vec load_weights(const float* p) {

@@ -42,17 +42,6 @@ const Column* take_gate_columns(Workspace::Frame& frame, const CellSpec& spec) {
   return columns;
 }
 
-PackedCell take_packed_cell(Workspace::Frame& frame, const CellSpec& spec, const Column* columns, const RightOperand& kernel) {
-  return {columns, kernel, frame.take_panels(spec.units, spec.panels()), frame.take<float>(spec.panels() * panel_width),
-          frame.take<float>(spec.panels() * panel_width)};
-}
-
-void pack_cell(const Team& team, const CellSpec& spec, const CellWeights& weights, const PackedCell& packed) {
-  pack(team, Packable::columns_of(weights.recurrent_kernel, packed.columns, spec.panels()),
-       packed.recurrent_kernel.packed.values());
-  pack_cell_biases(team, spec, weights.bias, packed);
-}
-
 void pack_cell_biases(const Team& team, const CellSpec& spec, const float* bias, const PackedCell& packed) {
   pack_bias(team, bias, packed.columns, spec.panels(), 0.0f, packed.bias);
   const float* recurrent_bias = bias && spec.separate_recurrent_gates() ? bias + spec.gates() * spec.units : nullptr;

@@ -22,15 +22,26 @@ index even_row_block(const Operand& a, index granule) {
   return std::max(ceil_div(ceil_div(a.rows, blocks), granule), index{1}) * granule;
 }
 
+// Rows of the left operand as a kernel reads them.
+template <typename Left>
+struct LeftRows {
+  const Left* data;
+  index row, panel;
+};
+
+LeftRows<float> left_rows(const Operand& a, const Rectangle& at, index k) {
+  return {a.data + at.row * a.row + k / panel_width * a.panel, a.row, a.panel};
+}
+
 // Depth [k, k + depth) of a rectangle, from there in the panels of B.
-template <typename Weight>
-kernels::GemmOf<Weight> block_of(const Product& p, const Rectangle& at, index k, index depth, const Weight* b, index b_panel) {
-  const Operand& a = p.a;
-  kernels::GemmOf<Weight> g{};
+template <typename Left, typename Right>
+kernels::GemmOf<Left, Right> block_of(const Product& p, const Rectangle& at, index k, index depth, const LeftRows<Left>& a,
+                                      const Right* b, index b_panel) {
+  kernels::GemmOf<Left, Right> g{};
   g.rows = at.rows;
   g.depth = depth;
   g.panels = at.panels;
-  g.a = a.data + at.row * a.row + k / panel_width * a.panel;
+  g.a = a.data;
   g.a_row = a.row;
   g.a_panel = a.panel;
   g.b = b;
@@ -43,15 +54,35 @@ kernels::GemmOf<Weight> block_of(const Product& p, const Rectangle& at, index k,
   return g;
 }
 
-template <typename Weight>
-kernels::GemmOf<Weight> packed_block_of(const Product& p, const Rectangle& at, index k, index depth) {
-  const PackedWeights& b = p.b.packed;
-  const auto* data = static_cast<const Weight*>(b.data) + at.panel * b.stride + k * panel_width;
-  return block_of(p, at, k, depth, data, b.stride);
+// That block; each panel of B is packed first where B is not.
+template <typename Left, typename Right>
+void multiply_panels(const Team& team, const Product& p, const Rectangle& at, index k, index depth, const LeftRows<Left>& a,
+                     void (*gemm)(const kernels::GemmOf<Left, Right>&)) {
+  const RightOperand& b = p.b;
+  if (!b.room) {
+    const auto* from = static_cast<const Right*>(b.packed.data) + at.panel * b.packed.stride + k * panel_width;
+    return gemm(block_of(p, at, k, depth, a, from, b.packed.stride));
+  }
+  Right* room = static_cast<Right*>(b.room) + team.id * b.room_stride();
+  for (index panel = at.panel; panel < at.panel + at.panels; ++panel) {
+    b.source.pack_panel(panel, k, depth, room);
+    gemm(block_of<Left, Right>(p, {at.row, at.rows, panel, 1}, k, depth, a, room, 0));
+  }
 }
 
-// The whole depth, a few rows at a time: they are quantised by every thread, and for every rectangle, that needs them, which costs
-// less than to wait for one another.
+// Rows are rounded by every thread, and for every rectangle, that needs them, which costs less than to wait for one another.
+void multiply_bfloat16(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
+  const RoundedRows rounded = p.b.rounded.of_thread(team.id);
+  for (index first = 0; first < at.rows; first += rounded.rows) {
+    const Rectangle part{at.row + first, std::min(rounded.rows, at.rows - first), at.panel, at.panels};
+    const LeftRows<float> from = left_rows(p.a, part, k);
+    kernels::table().round_rows(part.rows, depth, from.data, from.row, from.panel, rounded.data, rounded.row);
+    multiply_panels(team, p, part, k, depth, LeftRows<bfloat16>{rounded.data, rounded.row, panel_width},
+                    kernels::table().gemm_bfloat16);
+  }
+}
+
+// The whole depth, a few rows at a time, quantised as above.
 void multiply_int8(const Team& team, const Product& p, const Rectangle& at) {
   const PackedWeights& b = p.b.packed;
   const QuantizedRows rows = p.b.quantized.of_thread(team.id);
@@ -79,23 +110,16 @@ void multiply_int8(const Team& team, const Product& p, const Rectangle& at) {
   }
 }
 
-void multiply_packed_block(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
+void multiply_block(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
+  const auto& table = kernels::table();
   switch (p.b.packed.precision) {
-    case Precision::float32: return kernels::table().gemm(packed_block_of<float>(p, at, k, depth));
-    case Precision::bfloat16: return kernels::table().gemm_bfloat16(packed_block_of<bfloat16>(p, at, k, depth));
+    case Precision::float32:
+      return multiply_panels(team, p, at, k, depth, left_rows(p.a, at, k), table.gemm);
+    case Precision::bfloat16:
+      if (p.b.rounded.data) return multiply_bfloat16(team, p, at, k, depth);
+      return multiply_panels(team, p, at, k, depth, left_rows(p.a, at, k), table.gemm_bfloat16_weights);
     case Precision::int8:
       if (k == 0) multiply_int8(team, p, at);
-  }
-}
-
-// The same, and each panel is packed first where B is not.
-void multiply_block(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
-  const Packable& b = p.b.source;
-  if (!p.b.room) return multiply_packed_block(team, p, at, k, depth);
-  float* room = p.b.room + team.id * p.b.room_stride();
-  for (index panel = at.panel; panel < at.panel + at.panels; ++panel) {
-    b.pack_panel(panel, k, depth, room);
-    kernels::table().gemm(block_of<float>(p, {at.row, at.rows, panel, 1}, k, depth, room, 0));
   }
 }
 
@@ -107,13 +131,52 @@ void for_depth_blocks(index depth, Visit&& visit) {
 
 }  // namespace
 
-RightOperand::RightOperand(Workspace::Frame& frame, const Packable& source_, index rows, int threads) : source(source_) {
+RightOperand::RightOperand(const Packable& source_, Precision precision) : source(source_) { packed.precision = precision; }
+
+RightOperand::RightOperand(Workspace::Frame& frame, const Packable& source_, Precision precision, index rows, int threads)
+    : RightOperand(source_, precision) {
   // Never more than the packed copy takes, so that a later call with fewer rows needs no more than an earlier one with many.
-  const index size = threads * room_stride();
-  if (rows <= row_block(source.depth) && size <= Panels::size(source.depth, source.panels))
-    room = frame.take<float>(size);
+  if (rows <= row_block(source.depth) && threads * room_stride() <= Panels::size(source.depth, source.panels))
+    take_room(frame, threads);
   else
-    packed = PackedWeights::of(frame.take_panels(source.depth, source.panels));
+    take_packed(frame);
+  take_rounded(frame, rows, threads);
+}
+
+RightOperand RightOperand::packed_whole(Workspace::Frame& frame, const Packable& source, Precision precision, index rows,
+                                        int threads) {
+  RightOperand b(source, precision);
+  b.take_packed(frame);
+  b.take_rounded(frame, rows, threads);
+  return b;
+}
+
+RightOperand RightOperand::of_panels(Workspace::Frame& frame, const Panels& packed, const Column* columns, Precision precision,
+                                     index rows, int threads) {
+  RightOperand b(Packable::of_panels(packed, columns), precision);
+  b.packed = PackedWeights::of(packed);
+  b.packed.precision = precision;
+  if (precision == Precision::bfloat16) b.take_room(frame, threads);
+  b.take_rounded(frame, rows, threads);
+  return b;
+}
+
+void RightOperand::take_packed(Workspace::Frame& frame) {
+  packed = take_weights(frame, packed.precision, source.depth, source.panels);
+}
+
+void RightOperand::take_room(Workspace::Frame& frame, int threads) {
+  const index size = threads * room_stride();
+  room = packed.precision == Precision::bfloat16 ? static_cast<void*>(frame.take<bfloat16>(size)) : frame.take<float>(size);
+}
+
+void RightOperand::take_rounded(Workspace::Frame& frame, index rows, int threads) {
+  if (packed.precision != Precision::bfloat16) return;
+  const index depth = std::min(source.depth, depth_block);
+  rounded.rows = std::clamp(rows, index{1}, row_block(depth) + kernels::table().gemm_rows);
+  // Whole cache lines, an odd number: rows a power of two apart would share a few sets of the cache.
+  rounded.row = (ceil_div(depth, panel_width) | 1) * panel_width;
+  rounded.data = frame.take<bfloat16>(threads * rounded.rows * rounded.row);
 }
 
 RightOperand::RightOperand(Workspace::Frame& frame, const PackedWeights& weights, int threads) : packed(weights) {
@@ -132,11 +195,15 @@ index RightOperand::room_stride() const {
 }
 
 void RightOperand::prepare(const Team& team) const {
-  if (!room) pack(team, source, packed.values());
+  if (room) return;
+  if (packed.precision == Precision::bfloat16)
+    pack(team, source, static_cast<bfloat16*>(packed.data), packed.stride);
+  else
+    pack(team, source, packed.values());
 }
 
 void multiply_rectangle(const Team& team, const Product& p, const Rectangle& at) {
-  for_depth_blocks(p.a.depth, [&](index k, index depth) { multiply_packed_block(team, p, at, k, depth); });
+  for_depth_blocks(p.a.depth, [&](index k, index depth) { multiply_block(team, p, at, k, depth); });
 }
 
 void multiply(const Team& team, const Product& p) {

@@ -34,24 +34,45 @@ struct QuantizedRows {
   QuantizedRows of_thread(int id) const;
 };
 
+// In bfloat16: room for a block of them.
+struct RoundedRows {
+  bfloat16* data = nullptr;
+  index rows = 0, row = 0;
+
+  RoundedRows of_thread(int id) const { return {data + id * rows * row, rows, row}; }
+};
+
 // The right operand, (depth, 32 * panels): packed, or to be packed panel by panel by whoever multiplies it. Where one block of
 // rows meets it, no packed copy is needed: a panel stays in the second-level cache between its packing and its last use.
+//
+// `rows` is the most that a product has, `threads` the most that a team has. In bfloat16 the left operand is rounded as well.
 struct RightOperand {
   RightOperand() = default;
-  RightOperand(const Panels& packed) : packed(PackedWeights::of(packed)) {}
-  // For one product of `rows` rows, or several, by a team of at most `threads`.
-  RightOperand(Workspace::Frame& frame, const Packable& source, index rows, int threads);
-  // Weights of any precision, whose left operand is row-major.
+  // Packed as these rows make it worth while.
+  RightOperand(Workspace::Frame& frame, const Packable& source, Precision precision, index rows, int threads);
+  // Packed in any case, for a product that is formed many times.
+  static RightOperand packed_whole(Workspace::Frame& frame, const Packable& source, Precision precision, index rows, int threads);
+  // A matrix that is packed in float32, with its map.
+  static RightOperand of_panels(Workspace::Frame& frame, const Panels& packed, const Column* columns, Precision precision,
+                                index rows, int threads);
+  // Weights for running, in any precision. The left operand is float32 and row-major.
   RightOperand(Workspace::Frame& frame, const PackedWeights& weights, int threads);
 
   index panels() const { return room ? source.panels : packed.panels; }
-  index room_stride() const;  // floats, from one thread's room to the next
+  index room_stride() const;  // elements, from one thread's room to the next
   void prepare(const Team& team) const;  // a barrier comes before the product
 
   PackedWeights packed{};
   Packable source{};
-  float* room = nullptr;    // a block of a panel for each thread; null where B is packed
+  void* room = nullptr;     // a block of a panel for each thread; null where B is packed
   QuantizedRows quantized;  // for int8
+  RoundedRows rounded;      // for bfloat16, but for running
+
+ private:
+  RightOperand(const Packable& source, Precision precision);
+  void take_room(Workspace::Frame& frame, int threads);
+  void take_packed(Workspace::Frame& frame);
+  void take_rounded(Workspace::Frame& frame, index rows, int threads);
 };
 
 struct Product {

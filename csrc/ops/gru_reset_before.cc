@@ -38,7 +38,7 @@ void gru_reset_before_forward(Team& team, const CellRun& run, const PackedCell& 
   }
 }
 
-GruResetBefore::GruResetBefore(Workspace::Frame& frame, const CellRun& run)
+GruResetBefore::GruResetBefore(Workspace::Frame& frame, const CellRun& run, ConstMatrixView recurrent_kernel, int threads)
     : unit_columns_(natural_columns(frame, run.spec.units)),
       reset_h_(take_transposed(frame, run.spec.units, run.sequence.positions())),
       dreset_h_(frame.take<float>(run.state_size())) {
@@ -48,13 +48,17 @@ GruResetBefore::GruResetBefore(Workspace::Frame& frame, const CellRun& run)
     for (index q = 0; q < 2 * blocks; ++q)
       columns[q] = {gate * run.spec.units + unit_columns_[q].offset, unit_columns_[q].width};
     columns_[gate] = columns;
-    transposed_[gate] = frame.take_panels(blocks * panel_width, panels_of(run.spec.units));
+    const Packable transposed = Packable::rows_of(recurrent_kernel, columns, 2 * blocks);
+    transposed_[gate] =
+        RightOperand::packed_whole(frame, transposed, run.spec.precision, run.sequence.batch, threads);
+    const Panels gradient = gate_panels(run.saved.gates, gate);
+    gates_[gate] = RightOperand::of_panels(frame, gradient, packed_columns(frame, gradient), run.spec.precision,
+                                           run.spec.units, threads);
   }
 }
 
-void GruResetBefore::pack(const Team& team, const CellRun& run, ConstMatrixView recurrent_kernel) const {
-  for (int gate = z; gate < gates; ++gate)
-    recurlm::pack(team, Packable::rows_of(recurrent_kernel, columns_[gate], 2 * run.spec.blocks()), transposed_[gate]);
+void GruResetBefore::prepare(const Team& team, const CellRun& run) const {
+  for (const RightOperand& transposed : transposed_) transposed.prepare(team);
   const ConstMatrixView reset_h{run.saved.reset_h, run.sequence.positions(), run.spec.units};
   transpose(team, reset_h, reset_h_);
 }
@@ -93,7 +97,7 @@ void GruResetBefore::weight_gradients(const Team& team, const CellRun& run, cons
                                       const CellGradients& out) const {
   for (int gate = z; gate < gates; ++gate)
     multiply(team, {Operand::transposed(gate == n ? reset_h_ : prev_h),
-                    gate_panels(run.saved.gates, gate),
+                    gates_[gate],
                     {out.recurrent_kernel.data, gates * run.spec.units, columns_[gate]},
                     gradient_init(out.accumulate)});
 }

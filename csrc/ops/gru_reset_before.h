@@ -14,16 +14,17 @@ void gru_reset_before_forward(Team& team, const CellRun& run, const PackedCell& 
 // Backward keeps each gate's transposed weights apart, since z and r meet prev_h and n meets r * prev_h.
 class GruResetBefore {
  public:
-  GruResetBefore(Workspace::Frame& frame, const CellRun& run);
+  GruResetBefore(Workspace::Frame& frame, const CellRun& run, ConstMatrixView recurrent_kernel, int threads);
 
-  void pack(const Team& team, const CellRun& run, ConstMatrixView recurrent_kernel) const;
+  void prepare(const Team& team, const CellRun& run) const;
   void backward(Team& team, const CellRun& run, const SequenceGradients& gradients) const;
   void weight_gradients(const Team& team, const CellRun& run, const Transposed& prev_h, const CellGradients& out) const;
 
  private:
   const Column* columns_[3];      // of z, r, n in a row of 3 H
   const Column* unit_columns_;
-  Panels transposed_[3];          // (units padded, H)
+  RightOperand transposed_[3];    // (units padded, H)
+  RightOperand gates_[3];         // (T * B, H), of the weight gradients
   Transposed reset_h_;            // (H, T * B)
   float* dreset_h_;               // (B, H)
 };

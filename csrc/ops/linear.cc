@@ -18,12 +18,14 @@ Packable LinearOperands::backward() const {
                             : Packable::rows_of(weights.kernel, output_columns, 2 * panels_of(weights.outputs()));
 }
 
-LinearWeightGradient::LinearWeightGradient(Workspace::Frame& frame, const LinearOperands& linear, index rows)
+LinearWeightGradient::LinearWeightGradient(Workspace::Frame& frame, const LinearOperands& linear, const Panels& dy, int threads)
     : transposed_(linear.weights.transposed),
       input_columns_(linear.input_columns),
       output_columns_(linear.output_columns),
-      left_(take_transposed(frame, linear.weights.kernel.rows, rows)) {
-  if (transposed_) x_packed_ = frame.take_panels(rows, panels_of(linear.weights.inputs()));
+      left_(take_transposed(frame, linear.weights.kernel.rows, dy.rows)) {
+  if (transposed_) x_packed_ = frame.take_panels(dy.rows, panels_of(linear.weights.inputs()));
+  const Panels& right = transposed_ ? x_packed_ : dy;
+  right_ = RightOperand::of_panels(frame, right, packed_columns(frame, right), linear.weights.precision, left_.rows, threads);
 }
 
 void LinearWeightGradient::prepare_x(const Team& team, ConstMatrixView x) const {
@@ -37,17 +39,16 @@ void LinearWeightGradient::prepare_dy(const Team& team, const Panels& dy) const 
   if (transposed_) transpose(team, dy, left_);
 }
 
-void LinearWeightGradient::multiply(const Team& team, const Panels& dy, MatrixView dkernel, Init init) const {
-  const Operand left = Operand::transposed(left_.first(dy.rows));
+void LinearWeightGradient::multiply(const Team& team, index rows, MatrixView dkernel, Init init) const {
   const Target target{dkernel.data, dkernel.cols, transposed_ ? input_columns_ : output_columns_};
-  recurlm::multiply(team, {left, transposed_ ? x_packed_.slice(0, dy.rows) : dy, target, init});
+  recurlm::multiply(team, {Operand::transposed(left_.first(rows)), right_, target, init});
 }
 
 void linear_forward(ConstMatrixView x, const LinearWeights& weights, MatrixView y, Workspace& workspace) {
   Workspace::Frame frame(workspace);
   const int threads = threads_for(2.0 * static_cast<double>(x.rows * x.cols * y.cols));
   const LinearOperands linear(frame, weights);
-  const RightOperand kernel(frame, linear.forward(), x.rows, threads);
+  const RightOperand kernel(frame, linear.forward(), weights.precision, x.rows, threads);
   parallel(threads, [&](Team& team) {
     kernel.prepare(team);
     pack_bias(team, weights.bias, linear.output_columns, kernel.panels(), 0.0f, linear.bias);
@@ -61,10 +62,12 @@ void linear_backward(ConstMatrixView x, const LinearWeights& weights, ConstMatri
   Workspace::Frame frame(workspace);
   const int threads = threads_for(2.0 * static_cast<double>(x.rows * x.cols * dy.cols));
   const LinearOperands linear(frame, weights);
-  const RightOperand transposed = dx ? RightOperand(frame, linear.backward(), dy.rows, threads) : RightOperand();
+  const RightOperand transposed =
+      dx ? RightOperand(frame, linear.backward(), weights.precision, dy.rows, threads) : RightOperand();
   const bool packs_dy = gradients.kernel || gradients.bias;
-  const LinearWeightGradient kernel = gradients.kernel ? LinearWeightGradient(frame, linear, x.rows) : LinearWeightGradient();
   const Panels dy_packed = packs_dy ? frame.take_panels(dy.rows, panels_of(dy.cols)) : Panels{};
+  const LinearWeightGradient kernel =
+      gradients.kernel ? LinearWeightGradient(frame, linear, dy_packed, threads) : LinearWeightGradient();
   parallel(threads, [&](Team& team) {
     if (dx) transposed.prepare(team);
     if (gradients.kernel) kernel.prepare_x(team, x);
@@ -74,7 +77,7 @@ void linear_backward(ConstMatrixView x, const LinearWeights& weights, ConstMatri
     if (gradients.kernel) {
       kernel.prepare_dy(team, dy_packed);
       team.barrier();
-      kernel.multiply(team, dy_packed, gradients.kernel, gradient_init(gradients.accumulate));
+      kernel.multiply(team, dy_packed.rows, gradients.kernel, gradient_init(gradients.accumulate));
     }
     if (gradients.bias)
       column_sums(team, dy_packed, linear.output_columns, gradients.accumulate, gradients.bias);

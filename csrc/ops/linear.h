@@ -10,6 +10,7 @@ struct LinearWeights {
   ConstMatrixView kernel;
   const float* bias;  // (N) or null
   bool transposed;
+  Precision precision = Precision::float32;  // of the operands of products: float32 or bfloat16
 
   index inputs() const { return transposed ? kernel.cols : kernel.rows; }
   index outputs() const { return transposed ? kernel.rows : kernel.cols; }
@@ -37,13 +38,13 @@ struct LinearOperands {
 class LinearWeightGradient {
  public:
   LinearWeightGradient() = default;
-  // For up to `rows` rows.
-  LinearWeightGradient(Workspace::Frame& frame, const LinearOperands& linear, index rows);
+  // For as many rows as `dy` (R, N), packed, has, or fewer.
+  LinearWeightGradient(Workspace::Frame& frame, const LinearOperands& linear, const Panels& dy, int threads);
 
   // x (R, D) and a packed dy (R, N) are prepared, a barrier, then the product.
   void prepare_x(const Team& team, ConstMatrixView x) const;
   void prepare_dy(const Team& team, const Panels& dy) const;
-  void multiply(const Team& team, const Panels& dy, MatrixView dkernel, Init init) const;
+  void multiply(const Team& team, index rows, MatrixView dkernel, Init init) const;
 
  private:
   bool transposed_ = false;
@@ -51,6 +52,7 @@ class LinearWeightGradient {
   const Column* output_columns_ = nullptr;
   Transposed left_;
   Panels x_packed_;  // where W is transposed
+  RightOperand right_;
 };
 
 void linear_forward(ConstMatrixView x, const LinearWeights& weights, MatrixView y, Workspace& workspace);

@@ -41,14 +41,12 @@ void Packable::pack_panel(index panel, index first, index count, float* to) cons
   }
 }
 
-void pack(const Team& team, const Packable& source, const Panels& packed) {
-  // Sixteen rows at a time are read along and written to each panel as whole kilobytes: one row at a time would touch a page
-  // for every 128 bytes, on the one side or the other.
-  const index block = source.transposed ? std::max(source.depth, index{1}) : half_width;
-  const Range share = team.share(packed.panels);
-  for (index first = 0; first < source.depth; first += block)
-    for (index p = share.begin; p < share.end; ++p)
-      source.pack_panel(p, first, std::min(block, source.depth - first), packed.at(p, first));
+void Packable::pack_panel(index panel, index first, index count, bfloat16* to) const {
+  float rows[half_width * panel_width];
+  for (index r = 0; r < count; r += half_width, to += half_width * panel_width) {
+    pack_panel(panel, first + r, std::min(half_width, count - r), rows);
+    kernels::table().pair_rows(std::min(half_width, count - r), rows, to);
+  }
 }
 
 Transposed take_transposed(Workspace::Frame& frame, index rows, index depth) {

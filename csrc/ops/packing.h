@@ -8,6 +8,7 @@
 
 namespace recurlm {
 
+using kernels::bfloat16;
 using kernels::Column;
 
 inline index panels_of(index cols) { return ceil_div(cols, panel_width); }
@@ -27,16 +28,34 @@ struct Packable {
   static Packable columns_of(ConstMatrixView matrix, const Column* columns, index panels) {
     return {matrix, columns, false, matrix.rows, panels};
   }
+  // Of such a matrix that is packed, with its map.
+  static Packable of_panels(const Panels& packed, const Column* columns) {
+    return columns_of({packed.data, packed.rows, panel_width}, columns, packed.panels);
+  }
   static Packable rows_of(ConstMatrixView matrix, const Column* columns, index half_panels) {
     return {matrix, columns, true, half_panels * half_width, panels_of(matrix.rows)};
   }
 
   // Rows [first, first + count) of one panel of B; first is a multiple of 16, and `to` has room for as many rows in whole 16s.
   void pack_panel(index panel, index first, index count, float* to) const;
+  void pack_panel(index panel, index first, index count, bfloat16* to) const;  // by pairs of rows
 };
 
-// The whole of B, shared among the team.
-void pack(const Team& team, const Packable& source, const Panels& packed);
+// The whole of B, shared among the team: panels `stride` elements apart.
+template <typename T>
+void pack(const Team& team, const Packable& source, T* packed, index stride) {
+  // Sixteen rows at a time are read along and written to each panel as whole kilobytes: one row at a time would touch a page
+  // for every 128 bytes, on the one side or the other.
+  const index block = source.transposed && source.depth > 0 ? source.depth : half_width;
+  const Range share = team.share(source.panels);
+  for (index first = 0; first < source.depth; first += block)
+    for (index p = share.begin; p < share.end; ++p)
+      source.pack_panel(p, first, source.depth - first < block ? source.depth - first : block,
+                        packed + p * stride + first * panel_width);
+}
+inline void pack(const Team& team, const Packable& source, const Panels& packed) {
+  pack(team, source, packed.data, packed.stride);
+}
 
 // The transpose (rows, depth) of a matrix (depth, rows), as the left operand of a weight gradient: a tile of such a product reads
 // a few rows along, where in the matrix itself it would read a few floats of every line.

@@ -52,10 +52,10 @@ Projection::Projection(Workspace::Frame& frame, ConstMatrixView x, const LinearW
       chunk_(chunk_rows(x.rows, weights.outputs())) {
   // Room for as many rows as a chunk may have: a later call with fewer rows can have larger chunks, and needs no more.
   const index room = std::min(x.rows, most_chunk_rows(weights.outputs()));
-  kernel_ = RightOperand(frame, linear_.forward(), room, threads);
-  if (dx) transposed_ = RightOperand(frame, linear_.backward(), room, threads);
+  kernel_ = RightOperand(frame, linear_.forward(), weights.precision, room, threads);
+  if (dx) transposed_ = RightOperand(frame, linear_.backward(), weights.precision, room, threads);
   logits_ = frame.take_panels(room, panels_of(weights.outputs()));
-  if (out.kernel) weight_gradient_ = LinearWeightGradient(frame, linear_, room);
+  if (out.kernel) weight_gradient_ = LinearWeightGradient(frame, linear_, logits_, threads);
   logit_columns_ = packed_columns(frame, logits_);
 }
 
@@ -109,7 +109,7 @@ void Projection::gradients(Team& team, index first, const Panels& logits) const 
     multiply(team, {Operand::packed(logits, linear_.weights.outputs()), transposed_,
                     {dx_.row(first), dx_.cols, linear_.input_columns}});
   team.barrier();
-  if (out_.kernel) weight_gradient_.multiply(team, logits, out_.kernel, gradient_init(accumulate));
+  if (out_.kernel) weight_gradient_.multiply(team, logits.rows, out_.kernel, gradient_init(accumulate));
   if (out_.bias) column_sums(team, logits, linear_.output_columns, accumulate, out_.bias);
 }
 

@@ -59,7 +59,7 @@ void forward_loop(Team& team, const CellRun& run, const PackedCell& weights) {
 
 // The gradient of the sums, from the last step processed to the first: dh collects what step t + 1 left and the product of its
 // gradients with the transposed recurrent weights. A last product gives the gradient of the initial state.
-void backward_loop(Team& team, const CellRun& run, const SequenceGradients& gradients, const Panels& transposed,
+void backward_loop(Team& team, const CellRun& run, const SequenceGradients& gradients, const RightOperand& transposed,
                    const Column* unit_columns) {
   const CellSpec& spec = run.spec;
   const CellKernel gate_gradients = backward_kernel(spec.kind);
@@ -69,9 +69,9 @@ void backward_loop(Team& team, const CellRun& run, const SequenceGradients& grad
   for (index i = run.sequence.steps - 1; i >= -1 && run.sequence.steps > 0; --i) {
     const bool first = i == run.sequence.steps - 1;
     const index after = first ? 0 : run.step(i + 1);
-    const Product product{Operand::packed(dgates.slice(after * batch, batch), transposed.rows), transposed,
+    const Product product{Operand::packed(dgates.slice(after * batch, batch), transposed.packed.depth), transposed,
                           {gradients.dh, spec.units, unit_columns}, Init::accumulate};
-    for_share(team, transposed.panels, batch, granule, [&](index panel, index panels, index row, index rows) {
+    for_share(team, transposed.panels(), batch, granule, [&](index panel, index panels, index row, index rows) {
       if (!first) multiply_rectangle(team, product, {row, rows, panel, panels});
       if (i < 0) return;
       const index end = std::min((panel + panels) * blocks_per_panel, spec.blocks());
@@ -107,10 +107,10 @@ class Backward {
   const ConstMatrixView x_, prev_h_;  // (R, D), (T * B, H)
   const Column *gate_columns_, *unit_columns_, *input_columns_;
   std::optional<GruResetBefore> reset_before_;
-  RightOperand kernel_transposed_{};
-  Panels recurrent_transposed_{};
+  RightOperand kernel_transposed_, recurrent_transposed_;
   Transposed x_transposed_, h_transposed_;  // (D, R), (H, T * B)
-  Panels input_gates_, state_gates_;
+  const Panels input_gates_, state_gates_;
+  RightOperand input_gates_right_, state_gates_right_;  // of the weight gradients
 };
 
 Backward::Backward(Workspace::Frame& frame, const CellSpec& spec, const CellWeights& weights, const Sequence& sequence,
@@ -127,12 +127,23 @@ Backward::Backward(Workspace::Frame& frame, const CellSpec& spec, const CellWeig
       input_gates_(run_.inputs),
       state_gates_(spec.separate_recurrent_gates() ? run_.saved.recurrent_gates : run_.saved.gates) {
   if (spec.two_phase())
-    reset_before_.emplace(frame, run_);
+    reset_before_.emplace(frame, run_, weights.recurrent_kernel, threads);
   else
-    recurrent_transposed_ = frame.take_panels(spec.panels() * panel_width, panels_of(spec.units));
-  if (gradients.dx) kernel_transposed_ = RightOperand(frame, gates_as_depth(weights.kernel), sequence.positions(), threads);
-  if (out.kernel) x_transposed_ = take_transposed(frame, x_.cols, std::max(x_.rows, sequence.positions())).first(x_.rows);
-  if (out.recurrent_kernel) h_transposed_ = take_transposed(frame, spec.units, sequence.positions());
+    recurrent_transposed_ = RightOperand::packed_whole(frame, gates_as_depth(weights.recurrent_kernel), spec.precision,
+                                                       sequence.batch, threads);
+  if (gradients.dx)
+    kernel_transposed_ =
+        RightOperand(frame, gates_as_depth(weights.kernel), spec.precision, sequence.positions(), threads);
+  if (out.kernel) {
+    x_transposed_ = take_transposed(frame, x_.cols, std::max(x_.rows, sequence.positions())).first(x_.rows);
+    input_gates_right_ =
+        RightOperand::of_panels(frame, input_gates_, run_.input_targets, spec.precision, spec.input_dim, threads);
+  }
+  if (!out.recurrent_kernel) return;
+  h_transposed_ = take_transposed(frame, spec.units, sequence.positions());
+  if (!reset_before_)
+    state_gates_right_ =
+        RightOperand::of_panels(frame, state_gates_, run_.recurrent_gate_targets, spec.precision, spec.units, threads);
 }
 
 void Backward::operator()(Team& team) const {
@@ -154,9 +165,9 @@ void Backward::operator()(Team& team) const {
 
 void Backward::pack_operands(const Team& team) const {
   if (reset_before_)
-    reset_before_->pack(team, run_, weights_.recurrent_kernel);
+    reset_before_->prepare(team, run_);
   else
-    pack(team, gates_as_depth(weights_.recurrent_kernel), recurrent_transposed_);
+    recurrent_transposed_.prepare(team);
   if (gradients_.dx) kernel_transposed_.prepare(team);
   if (out_.kernel) transpose(team, x_, x_transposed_);
   if (out_.recurrent_kernel) transpose(team, prev_h_, h_transposed_);
@@ -171,12 +182,12 @@ void Backward::weight_gradients(const Team& team) const {
   const index gates = run_.spec.gates() * run_.spec.units;
   const Init init = gradient_init(out_.accumulate);
   if (out_.kernel)
-    multiply(team, {Operand::transposed(x_transposed_), input_gates_,
+    multiply(team, {Operand::transposed(x_transposed_), input_gates_right_,
                     {out_.kernel.data, gates, gate_columns_}, init});
   if (out_.recurrent_kernel && reset_before_)
     reset_before_->weight_gradients(team, run_, h_transposed_, out_);
   else if (out_.recurrent_kernel)
-    multiply(team, {Operand::transposed(h_transposed_), state_gates_,
+    multiply(team, {Operand::transposed(h_transposed_), state_gates_right_,
                     {out_.recurrent_kernel.data, gates, gate_columns_}, init});
   if (!out_.bias) return;
   column_sums(team, input_gates_, gate_columns_, out_.accumulate, out_.bias);
@@ -206,13 +217,18 @@ void recurrent_forward(const CellSpec& spec, const CellWeights& weights, const S
   Workspace::Frame frame(workspace);
   const int threads = step_threads(spec, sequence);
   const Column* columns = take_gate_columns(frame, spec);
-  const RightOperand kernel(frame, Packable::columns_of(weights.kernel, columns, spec.panels()), sequence.positions(),
-                            threads);
-  const PackedCell packed = take_packed_cell(frame, spec, columns, kernel);
+  const auto packable = [&](ConstMatrixView kernel) { return Packable::columns_of(kernel, columns, spec.panels()); };
+  const PackedCell packed{
+      columns,
+      RightOperand(frame, packable(weights.kernel), spec.precision, sequence.positions(), threads),
+      RightOperand::packed_whole(frame, packable(weights.recurrent_kernel), spec.precision, sequence.batch, threads),
+      frame.take<float>(spec.panels() * panel_width),
+      frame.take<float>(spec.panels() * panel_width)};
   const CellRun run(frame, spec, sequence);
   parallel(threads, [&](Team& team) {
     packed.kernel.prepare(team);
-    pack_cell(team, spec, weights, packed);
+    packed.recurrent_kernel.prepare(team);
+    pack_cell_biases(team, spec, weights.bias, packed);
     team.barrier();
     run_forward(team, run, packed);
   });

@@ -16,6 +16,7 @@ struct CellSpec {
   index input_dim, units;
   kernels::Activation activation = kernels::Activation::tanh;  // rnn
   bool reset_after = true;                                     // gru
+  Precision precision = Precision::float32;  // of the operands of products: float32 or bfloat16
 
   index gates() const;
   index unit_block() const;        // units whose gates lie together in a whole number of panels
@@ -68,10 +69,6 @@ struct SequenceGradients {
 };
 
 const Column* take_gate_columns(Workspace::Frame& frame, const CellSpec& spec);
-// `kernel`, the right operand of the input product, is prepared by whoever made it.
-PackedCell take_packed_cell(Workspace::Frame& frame, const CellSpec& spec, const Column* columns, const RightOperand& kernel);
-// All but `kernel`.
-void pack_cell(const Team& team, const CellSpec& spec, const CellWeights& weights, const PackedCell& packed);
 void pack_cell_biases(const Team& team, const CellSpec& spec, const float* bias, const PackedCell& packed);
 
 // What forward keeps for backward, as views of Sequence::saved.

@@ -5,8 +5,6 @@
 
 namespace recurlm {
 
-using kernels::bfloat16;
-
 enum class Precision { float32, bfloat16, int8 };
 
 // A row-major matrix as it is stored. In int8 an element is its integer times the scale of its column or, in a table that is read
@@ -26,7 +24,7 @@ struct StoredMatrix {
   void expand_row(index r, float* to) const;
 };
 
-// The right operand B (depth, 32 * panels) in the layout of kernels::Gemm, GemmBfloat16 or GemmInt8.
+// The right operand B (depth, 32 * panels) in the layout of kernels::Gemm, GemmBfloat16Weights or GemmInt8.
 struct PackedWeights {
   Precision precision = Precision::float32;
   index depth = 0, panels = 0;
@@ -34,6 +32,7 @@ struct PackedWeights {
   index stride = 0;              // elements, from one panel to the next
   float* scales = nullptr;       // (panels, 32); int8
   std::int32_t* sums = nullptr;  // the same
+
 
   static PackedWeights of(const Panels& p) { return {Precision::float32, p.rows, p.panels, p.data, p.stride}; }
   Panels values() const { return {static_cast<float*>(data), depth, panels, stride}; }  // float32

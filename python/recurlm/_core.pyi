@@ -6,6 +6,7 @@ place. An optional array that is ``None`` is not read or not computed. Sequences
 Letters: ``T`` time, ``B`` batch, ``R`` rows (often ``T * B``), ``D`` input width, ``H`` units, ``G`` gates of the cell,
 ``V`` vocabulary, ``N`` output width.
 
+``precision`` is that of the operands of products: float32, or bfloat16, to which both are rounded; sums are float32.
 Gradients of parameters (``dkernel``, ``dbias``, ...) are overwritten, or added to where ``accumulate`` is true.
 Every function checks its arguments and raises ``TypeError`` (dtype, layout), ``ValueError`` (shape, option) or
 ``IndexError`` (ids out of range); a failed check writes nothing.
@@ -28,6 +29,9 @@ def supported_isas() -> list[str]: ...
 def get_isa() -> str: ...
 def set_isa(name: str) -> None: ...
 def has_openmp() -> bool: ...
+def multiplies_bfloat16() -> bool:
+    """Whether the instruction set in use has products of bfloat16; the others form them by way of float32."""
+
 def available_cores() -> int: ...
 def get_num_threads() -> int: ...
 def set_num_threads(threads: int) -> None: ...
@@ -54,7 +58,14 @@ def check_ids(ids: Ids, limit: int, name: str) -> None:
     """Raise ``IndexError`` naming the first position of ``ids`` (any shape) outside ``0 <= id < limit``."""
 
 def linear_forward(
-    x: Float, kernel: Float, bias: Float | None, y: Float, workspace: Workspace, *, transposed: bool = False
+    x: Float,
+    kernel: Float,
+    bias: Float | None,
+    y: Float,
+    workspace: Workspace,
+    *,
+    transposed: bool = False,
+    precision: str = "float32",
 ) -> None:
     """``y = x @ kernel + bias``; x (R, D), kernel (D, N) or, if ``transposed``, (N, D), bias (N,), y (R, N)."""
 
@@ -69,6 +80,7 @@ def linear_backward(
     *,
     transposed: bool = False,
     accumulate: bool = False,
+    precision: str = "float32",
 ) -> None: ...
 def distinct_ids(ids: Ids, limit: int, distinct: Ids, rows: Ids, workspace: Workspace) -> int:
     """``distinct[:R]`` = the ids (N,) that occur, in order of appearance; ``ids[r] = distinct[rows[r]]``. Returns R.
@@ -135,6 +147,7 @@ def recurrent_forward(
     *,
     reverse: bool = False,
     rows: Ids | None = None,
+    precision: str = "float32",
 ) -> None:
     """Run the cell over x (T, B, D) or, with ``rows`` (T, B), over x[rows] of an x (R, D), each of whose rows is
     multiplied once however often it stands there.
@@ -167,6 +180,7 @@ def recurrent_backward(
     reverse: bool = False,
     accumulate: bool = False,
     rows: Ids | None = None,
+    precision: str = "float32",
 ) -> None:
     """Gradients. dy (T, B, H) with respect to every output, in input order; dx has x's shape.
 
@@ -193,6 +207,7 @@ def projection_cross_entropy(
     *,
     transposed: bool = False,
     accumulate: bool = False,
+    precision: str = "float32",
 ) -> float:
     """Linear projection, log-softmax and cross-entropy over row chunks, so that no (R, V) array ever exists.
 

@@ -10,16 +10,18 @@ from .graph import Graph
 from .heads import Head, Seed, build_metrics
 from .metrics import Metric
 from .optimizers import Optimizer
+from .precision import TrainingPrecision
 from .tape import Tape
 
 
 class Compiled:
     """Losses and metrics of all outputs, as running figures over an epoch or an evaluation."""
 
-    def __init__(self, graph: Graph, optimizer: Optimizer, heads: list[Head]) -> None:
+    def __init__(self, graph: Graph, optimizer: Optimizer, heads: list[Head], precision: TrainingPrecision) -> None:
         self.graph = graph
         self.optimizer = optimizer
         self.heads = heads
+        self.precision = precision  # of the operands of a training step's products
         # Sums of loss * samples: the total, then each output; the number of samples last.
         self.sums = [0.0] * (len(heads) + 2)
 
@@ -31,7 +33,7 @@ class Compiled:
             twin.metrics = copy.deepcopy(head.metrics)
             twin.weighted_metrics = copy.deepcopy(head.weighted_metrics)
             heads.append(twin)
-        other = Compiled(self.graph, self.optimizer, heads)
+        other = Compiled(self.graph, self.optimizer, heads, self.precision)
         other.reset()
         return other
 
@@ -98,7 +100,14 @@ class Compiled:
 
 
 def build(
-    graph: Graph, names: list[str], optimizer: Optimizer, loss: Any, loss_weights: Any, metrics: Any, weighted: Any
+    graph: Graph,
+    names: list[str],
+    optimizer: Optimizer,
+    loss: Any,
+    loss_weights: Any,
+    metrics: Any,
+    weighted: Any,
+    precision: TrainingPrecision,
 ) -> Compiled:
     """Resolve what ``compile`` was given, for each output."""
     if isinstance(loss, (str, losses.Loss)):
@@ -121,7 +130,7 @@ def build(
                 build_metrics(extra[i], tensor, resolved),
             )
         )
-    return Compiled(graph, optimizer, heads)
+    return Compiled(graph, optimizer, heads, precision)
 
 
 def per_output(spec: Any, names: list[str], what: str) -> Sequence[Any]:

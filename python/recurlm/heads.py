@@ -244,6 +244,7 @@ def project(
         call.tape.workspace,
         transposed=layer.transposed,
         accumulate=target is not None and target.accumulate,
+        precision=call.tape.precision,
     )
     return rows, total, dx
 

@@ -25,6 +25,7 @@ from .data import Batches, batches_of, make_batch
 from .model_io import ModelState
 from .network import Network
 from .optimizers import Optimizer
+from .precision import TrainingPrecision, training_precision
 from .tape import States
 from .typing import Float
 
@@ -49,6 +50,7 @@ class Model(Network):
         super().__init__(inputs, outputs, name, seed=seed)
         self.last_loss = float("nan")
         self.stop_training = False
+        self.dtype: TrainingPrecision = "float32"  # as compile was asked for it
         self._recipe: dict[str, Any] | None = None
         self._compiled: Compiled | None = None
 
@@ -61,18 +63,28 @@ class Model(Network):
         loss_weights: Any = None,
         metrics: Any = None,
         weighted_metrics: Any = None,
+        *,
+        dtype: TrainingPrecision = "float32",
     ) -> None:
-        """Choose how to train, by names or objects; for several outputs a list or a dict by output name."""
+        """Choose how to train, by names or objects; for several outputs a list or a dict by output name.
+
+        ``dtype`` (not in Keras) ``"bfloat16"`` rounds the operands of a training step's products to bfloat16; sums,
+        states, weights and the optimizer stay float32 (Micikevicius et al., 2018, "Mixed precision training"; bfloat16
+        needs no scaling of the loss). Where the processor has no such products there is a UserWarning, and float32.
+        ``evaluate`` and ``predict`` are float32.
+        """
+        precision = training_precision(dtype)
         recipe = {
             "optimizer": optimizers.get(optimizer),
             "loss": loss,
             "loss_weights": loss_weights,
             "metrics": metrics,
             "weighted": weighted_metrics,
+            "precision": precision,
         }
         # Built before it is kept: what cannot be compiled leaves the model as it was.
         compiled = None if self._graph is None else build(self.graph, self.names.outputs, **recipe)
-        self._recipe, self._compiled = recipe, compiled
+        self._recipe, self._compiled, self.dtype = recipe, compiled, dtype
 
     @property
     def compiled(self) -> Compiled:

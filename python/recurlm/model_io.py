@@ -274,6 +274,7 @@ def _recipe_config(model: Model) -> dict[str, Any]:
         "loss_weights": [head.loss_weight for head in heads],
         "metrics": _names_of_metrics(recipe["metrics"]),
         "weighted_metrics": _names_of_metrics(recipe["weighted"]),
+        "dtype": model.dtype,
     }
 
 
@@ -294,4 +295,5 @@ def _compile_from_config(model: Model, config: Mapping[str, Any]) -> None:
         config["loss_weights"],
         config["metrics"],
         config["weighted_metrics"],
+        dtype=config.get("dtype", "float32"),
     )

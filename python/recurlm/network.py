@@ -113,7 +113,7 @@ class Network:
                 tape = self.tape if own else self._tapes.pop()
             except IndexError:
                 tape = Tape()
-            tape.training, tape.states = False, states
+            tape.training, tape.precision, tape.states = False, "float32", states
             try:
                 yield tape
             finally:

@@ -1,16 +1,21 @@
-"""Weights in less than float32: bfloat16, and int8 with a scale for each output channel."""
+"""Less than float32: weights in bfloat16, or in int8 with a scale for each output channel; training in bfloat16."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from . import _core
 from .typing import Float
 
 Precision = Literal["float32", "bfloat16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "int8")
+
+TrainingPrecision = Literal["float32", "bfloat16"]
+TRAINING_PRECISIONS: tuple[TrainingPrecision, ...] = ("float32", "bfloat16")
 
 Bfloat16 = npt.NDArray[np.uint16]  # the upper halves of float32; NumPy has no type for them
 
@@ -23,6 +28,24 @@ class Quantized(NamedTuple):
 
 
 Matrix: TypeAlias = Float | Bfloat16 | Quantized
+
+
+def training_precision(dtype: TrainingPrecision) -> TrainingPrecision:
+    """``dtype``, or float32 with a UserWarning where this processor does not multiply bfloat16.
+
+    Raises:
+        ValueError: it is neither of the two.
+    """
+    if dtype not in TRAINING_PRECISIONS:
+        raise ValueError(f"dtype must be {' or '.join(TRAINING_PRECISIONS)}, got {dtype!r}")
+    if dtype == "bfloat16" and not _core.multiplies_bfloat16():
+        warnings.warn(
+            f"training in float32: bfloat16 needs the instruction set avx512bf16, in use is {_core.get_isa()}",
+            UserWarning,
+            stacklevel=3,
+        )
+        return "float32"
+    return dtype
 
 
 def to_bfloat16(matrix: Float) -> Bfloat16:

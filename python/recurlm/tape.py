@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
+from .precision import TrainingPrecision
 from .typing import Array, Float, Ids, Mask
 
 States = dict[str, list[Float]]
@@ -83,6 +84,7 @@ class Tape:
     def __init__(self) -> None:
         self.workspace = _core.Workspace()
         self.training = False
+        self.precision: TrainingPrecision = "float32"  # of the operands of products
         self.seed = 0
         self.step = 0
         self.states: States | None = None

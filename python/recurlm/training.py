@@ -25,6 +25,7 @@ def train_step(model: Model, batch: Batch) -> None:
     """One update. FloatingPointError, and weights as they were, where the loss or a gradient is not finite."""
     compiled, tape = model.compiled, model.tape
     tape.training, tape.seed, tape.step, tape.states = True, model.seed, model.step, None
+    tape.precision = compiled.precision
     with tape.gradients():
         model.last_loss = backpropagate(compiled, tape, batch)
         parameters = [p for p in model.trainable_weights if p in tape.written]

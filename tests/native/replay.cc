@@ -20,10 +20,16 @@ namespace {
 
 MatrixView shaped(std::vector<float>& data, ConstMatrixView like) { return {data.data(), like.rows, like.cols}; }
 
+Precision precision(const Case& c) { return c.option("precision") != 0 ? Precision::bfloat16 : Precision::float32; }
+
+LinearWeights linear_weights(const Case& c) {
+  return {c.matrix("kernel"), c.optional("bias"), c.option("transposed") != 0, precision(c)};
+}
+
 void replay_linear(const Case& c) {
   Workspace workspace;
   const ConstMatrixView x = c.matrix("x"), dy = c.matrix("dy");
-  const LinearWeights weights{c.matrix("kernel"), c.optional("bias"), c.option("transposed") != 0};
+  const LinearWeights weights = linear_weights(c);
   auto y = c.unwritten("y"), dx = c.unwritten("dx"), dkernel = c.unwritten("dkernel"), dbias = c.unwritten("dbias");
   linear_forward(x, weights, shaped(y, dy), workspace);
   linear_backward(x, weights, dy, shaped(dx, x), {shaped(dkernel, weights.kernel), dbias.data(), false}, workspace);
@@ -44,7 +50,7 @@ std::vector<float> states(const Case& c, const std::string& name, bool reverse) 
 CellSpec cell_spec(const Case& c) {
   const ConstMatrixView kernel = c.matrix("kernel"), recurrent_kernel = c.matrix("recurrent_kernel");
   return {static_cast<CellKind>(c.option("kind")), kernel.rows, recurrent_kernel.rows,
-          static_cast<kernels::Activation>(c.option("activation")), c.option("reset_after") != 0};
+          static_cast<kernels::Activation>(c.option("activation")), c.option("reset_after") != 0, precision(c)};
 }
 
 std::vector<unsigned char> mask_bytes(const Case& c) {
@@ -87,7 +93,7 @@ void replay_recurrent(const Case& c) {
 void replay_projection_cross_entropy(const Case& c) {
   Workspace workspace;
   const ConstMatrixView x = c.matrix("x");
-  const LinearWeights projection{c.matrix("kernel"), c.optional("bias"), c.option("transposed") != 0};
+  const LinearWeights projection = linear_weights(c);
   auto log_probs = c.unwritten("log_probs"), dx = c.unwritten("dx");
   auto dkernel = c.unwritten("dkernel"), dbias = c.unwritten("dbias");
   std::vector<std::int32_t> ranks(log_probs.size()), predictions(log_probs.size());

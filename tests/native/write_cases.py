@@ -14,6 +14,7 @@ under "expected <name>", to within "tolerance" of its largest magnitude or of 1.
 """
 
 import dataclasses
+import itertools
 import struct
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tests.reference import linear, losses, optimizers, projection_cross_entropy
-from tests.reference.cases import CELLS, RecurrentCase, double, normal, recurrent_case
+from tests.reference.cases import BFLOAT16_CELLS, CELLS, RecurrentCase, double, normal, recurrent_case
+from tests.reference.precision import round_to_bfloat16
 
 MAGIC = b"rlcases1"
 Values: TypeAlias = dict[str, npt.ArrayLike | None]
@@ -48,16 +50,18 @@ def encode(name: str, value: npt.ArrayLike) -> bytes:
 def linear_cases() -> Iterator[tuple[str, Values]]:
     # The last is large enough for its work to be divided among threads.
     for rows, depth, width in [(0, 3, 4), (1, 1, 1), (1, 7, 33), (14, 16, 65), (5, 1500, 3), (150, 80, 140)]:
-        for transposed in (False, True):
+        for transposed, bfloat16 in itertools.product((False, True), repeat=2):
             rng = np.random.default_rng(1)
             x, kernel = normal(rng, rows, depth), normal(rng, depth, width)
             bias, dy = normal(rng, width), normal(rng, rows, width)
+            if bfloat16:  # operands that need no rounding
+                x, kernel, dy = (round_to_bfloat16(double(a)).astype(np.float32) for a in (x, kernel, dy))
             dx, dkernel, dbias = linear.backward(double(x), double(kernel), double(dy))
             values: Values = {"x": x, "kernel": kernel.T if transposed else kernel, "bias": bias, "dy": dy}
-            values |= {"transposed": transposed, "tolerance": 1e-5}
+            values |= {"transposed": transposed, "precision": int(bfloat16), "tolerance": 1e-5}
             values |= {"expected y": linear.forward(double(x), double(kernel), double(bias)), "expected dx": dx}
             values |= {"expected dkernel": dkernel.T if transposed else dkernel, "expected dbias": dbias}
-            yield f"{rows}x{depth}x{width}{' transposed' if transposed else ''}", values
+            yield f"{rows}x{depth}x{width}{' transposed' * transposed}{' bfloat16' * bfloat16}", values
 
 
 def recurrent_values(case: RecurrentCase) -> Values:
@@ -66,7 +70,11 @@ def recurrent_values(case: RecurrentCase) -> Values:
     values: Values = {"kind": CELL_KINDS.index(spec.kind), "activation": ACTIVATIONS.index(spec.activation)}
     values |= {"reset_after": spec.reset_after, "reverse": case.reverse, "mask": case.mask}
     values |= {"x": case.x, "kernel": case.kernel, "recurrent_kernel": case.recurrent_kernel, "bias": case.bias}
-    values |= {"dy": case.dy, "tolerance": 1e-5, "expected dx": gradients.dx, "expected dkernel": p.kernel}
+    values |= {
+        "precision": int(spec.precision == "bfloat16"),
+        "tolerance": 1e-5 if spec.precision == "float32" else 2**-6,
+    }
+    values |= {"dy": case.dy, "expected dx": gradients.dx, "expected dkernel": p.kernel}
     values |= {"expected drecurrent_kernel": p.recurrent_kernel, "expected dbias": p.bias}
     for i, name in enumerate("hc"[: spec.states]):
         values |= {f"initial {name}": case.initial[i], f"d{name}": case.dfinal[i]}
@@ -75,7 +83,7 @@ def recurrent_values(case: RecurrentCase) -> Values:
 
 
 def recurrent_cases() -> Iterator[tuple[str, Values]]:
-    for spec in CELLS:
+    for spec in CELLS + BFLOAT16_CELLS:
         for sizes in [(0, 3, 7, 5), (2, 0, 3, 5), (1, 1, 1, 1), (5, 3, 7, 33), (3, 17, 5, 16), (2, 61, 20, 131)]:
             for odd in (False, True):
                 case = recurrent_case(spec, sizes, seed=2, masked=odd, reverse=odd, biased=not odd)
@@ -95,7 +103,7 @@ def repeated_values(case: RecurrentCase) -> Values:
 
 def projection_cases() -> Iterator[tuple[str, Values]]:
     for rows, vocabulary in [(0, 5), (1, 1), (13, 65), (70, 257), (520, 600)]:
-        for transposed in (False, True):
+        for transposed, bfloat16 in itertools.product((False, True), repeat=2):
             rng = np.random.default_rng(3)
             x, kernel, bias = normal(rng, rows, 5), normal(rng, 5, vocabulary), normal(rng, vocabulary)
             targets = rng.integers(0, vocabulary, rows, dtype=np.int32)
@@ -105,11 +113,12 @@ def projection_cases() -> Iterator[tuple[str, Values]]:
                 double(x), double(kernel), double(bias), targets, double(weights)
             )
             values: Values = {"x": x, "kernel": kernel.T if transposed else kernel, "bias": bias, "targets": targets}
-            values |= {"weights": weights, "transposed": transposed, "tolerance": 1e-5}
+            values |= {"weights": weights, "transposed": transposed}
+            values |= {"precision": int(bfloat16), "tolerance": 0.05 if bfloat16 else 1e-5}
             values |= {"expected loss": [result.loss], "expected log_probs": result.log_probs}
             values |= {"expected dkernel": result.dkernel.T if transposed else result.dkernel}
             values |= {"expected dx": result.dx, "expected dbias": result.dbias}
-            yield f"{rows}x{vocabulary}{' transposed' if transposed else ''}", values
+            yield f"{rows}x{vocabulary}{' transposed' * transposed}{' bfloat16' * bfloat16}", values
 
 
 def loss_cases() -> Iterator[tuple[str, Values]]:

@@ -73,6 +73,7 @@ def forward(case: RecurrentCase, workspace: _core.Workspace | None = None, repea
         workspace or _core.Workspace(),
         reverse=case.reverse,
         rows=repeated.rows if repeated else None,
+        precision=case.spec.precision,
     )
     return Forward(cell, states, saved)
 
@@ -112,6 +113,7 @@ def backward(
         reverse=case.reverse,
         accumulate=start is not None,
         rows=repeated.rows if repeated else None,
+        precision=case.spec.precision,
     )
     return out
 
@@ -147,6 +149,7 @@ def projection_cross_entropy(
     weights: Float32 | None,
     *,
     transposed: bool = False,
+    precision: str = "float32",
     workspace: _core.Workspace | None = None,
 ) -> CrossEntropy:
     rows, vocabulary = len(x), kernel.shape[0 if transposed else 1]
@@ -171,6 +174,7 @@ def projection_cross_entropy(
         dbias if bias is not None else None,
         workspace or _core.Workspace(),
         transposed=transposed,
+        precision=precision,
     )
     return CrossEntropy(loss, log_probs, ranks, predictions, dx, dkernel, dbias)
 

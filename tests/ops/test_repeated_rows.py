@@ -8,10 +8,11 @@ import pytest
 from recurlm import _core
 from tests.ops import calls
 from tests.reference import Array
-from tests.reference.cases import CELLS, CellSpec, RecurrentCase, normal, recurrent_case
+from tests.reference.cases import BFLOAT16_CELLS, CELLS, CellSpec, RecurrentCase, normal, recurrent_case
 
 # As in test_recurrent.py; here a gradient is a sum over the positions of a row as well.
 GRADIENTS = 5e-6
+BFLOAT16_GRADIENTS = 2.0**-6  # see test_bfloat16.py
 
 # T, B, D, H and R: every row used many times, some never, fewer and more rows than positions, no position at all.
 SIZES = [(5, 3, 7, 5, 2), (4, 17, 33, 50, 9), (1, 1, 1, 1, 6), (0, 3, 7, 5, 4), (3, 0, 7, 5, 0), (6, 61, 20, 131, 40)]
@@ -36,7 +37,7 @@ def summed_by_row(repeated: calls.Repeated, dx: Array) -> Array:
 
 @pytest.mark.parametrize("odd", [False, True], ids=["plain", "masked-reverse"])
 @pytest.mark.parametrize("sizes", SIZES, ids=str)
-@pytest.mark.parametrize("spec", CELLS[:4], ids=str)
+@pytest.mark.parametrize("spec", CELLS[:4] + BFLOAT16_CELLS, ids=str)
 def test_states_are_the_same_bits_and_gradients_agree(
     spec: CellSpec, sizes: tuple[int, int, int, int, int], odd: bool, isa: str, threads: int
 ) -> None:
@@ -48,7 +49,7 @@ def test_states_are_the_same_bits_and_gradients_agree(
     expected = [summed_by_row(repeated, gradients.dx), *gradients.dparameters, *gradients.dinitial]
     actual = calls.backward(case, run, repeated=repeated).arrays()
     for (name, value), wanted in zip(actual.items(), expected, strict=True):
-        calls.assert_close(value, wanted, GRADIENTS, name)
+        calls.assert_close(value, wanted, GRADIENTS if spec.precision == "float32" else BFLOAT16_GRADIENTS, name)
 
 
 @pytest.mark.parametrize("spec", CELLS[:4], ids=str)

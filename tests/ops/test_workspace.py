@@ -9,7 +9,7 @@ import pytest
 
 from recurlm import _core
 from tests.ops import calls
-from tests.reference.cases import CELLS, CellSpec, Float32, normal, recurrent_case
+from tests.reference.cases import BFLOAT16_CELLS, CELLS, CellSpec, Float32, normal, recurrent_case
 
 Call = Callable[[_core.Workspace], object]
 
@@ -19,14 +19,14 @@ def recurrent_call(spec: CellSpec, sizes: tuple[int, int, int, int]) -> Call:
     return lambda workspace: calls.backward(case, calls.forward(case, workspace), workspace)
 
 
-def linear_call(rows: int, depth: int, width: int) -> Call:
+def linear_call(rows: int, depth: int, width: int, precision: str = "float32") -> Call:
     rng = np.random.default_rng(2)
     x, kernel, dy = normal(rng, rows, depth), normal(rng, depth, width), normal(rng, rows, width)
     y, dx, dkernel, dbias = np.empty_like(dy), np.empty_like(x), np.empty_like(kernel), np.empty(width, np.float32)
 
     def call(workspace: _core.Workspace) -> list[Float32]:
-        _core.linear_forward(x, kernel, None, y, workspace)
-        _core.linear_backward(x, kernel, dy, dx, dkernel, dbias, workspace)
+        _core.linear_forward(x, kernel, None, y, workspace, precision=precision)
+        _core.linear_backward(x, kernel, dy, dx, dkernel, dbias, workspace, precision=precision)
         return [a.copy() for a in (y, dx, dkernel, dbias)]
 
     return call
@@ -39,9 +39,13 @@ def loss_call(rows: int, vocabulary: int) -> Call:
 
 
 CALLS = {
-    **{str(spec): [recurrent_call(spec, s) for s in [(2, 3, 5, 9), (5, 17, 33, 40)]] for spec in CELLS[:4]},
+    **{
+        str(spec): [recurrent_call(spec, s) for s in [(2, 3, 5, 9), (5, 17, 33, 40)]]
+        for spec in [*CELLS[:4], *BFLOAT16_CELLS]
+    },
     "linear": [linear_call(3, 5, 7), linear_call(70, 33, 130)],
     "linear, packed whole and panel by panel": [linear_call(513, 1024, 40), linear_call(5, 1024, 40)],
+    "linear in bfloat16": [linear_call(513, 1024, 40, "bfloat16"), linear_call(5, 1024, 40, "bfloat16")],
     "projection_cross_entropy": [loss_call(5, 17), loss_call(300, 500)],
 }
 

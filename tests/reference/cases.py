@@ -3,7 +3,7 @@
 Weights have the spread of Glorot's initialisation, so that activations and gradients stay of order one at any size.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tests.reference import Array, Mask, recurrent
 from tests.reference.gru import GRU
 from tests.reference.lstm import LSTM
+from tests.reference.precision import Bfloat16Kernel
 from tests.reference.rnn import SimpleRNN
 
 Float32 = npt.NDArray[np.float32]
@@ -27,11 +28,12 @@ def double(array: npt.NDArray[np.generic]) -> Array:
 
 @dataclass(frozen=True)
 class CellSpec:
-    """The arguments of `_core.Cell`, less the sizes."""
+    """The arguments of `_core.Cell`, less the sizes, and how its products are formed."""
 
     kind: str
     activation: str = "tanh"
     reset_after: bool = True
+    precision: str = "float32"  # of the operands of products
 
     @property
     def gates(self) -> int:
@@ -51,9 +53,12 @@ class CellSpec:
         return (2, 3 * units) if self.kind == "gru" and self.reset_after else (self.gates * units,)
 
     def __str__(self) -> str:
-        if self.kind == "gru":
-            return "gru" if self.reset_after else "gru-reset-before"
-        return f"rnn-{self.activation}" if self.kind == "rnn" else self.kind
+        name = self.kind
+        if self.kind == "gru" and not self.reset_after:
+            name = "gru-reset-before"
+        elif self.kind == "rnn":
+            name = f"rnn-{self.activation}"
+        return name if self.precision == "float32" else f"{name}-{self.precision}"
 
 
 CELLS = [
@@ -65,6 +70,7 @@ CELLS = [
     CellSpec("rnn", activation="sigmoid"),
     CellSpec("rnn", activation="linear"),
 ]
+BFLOAT16_CELLS = [replace(spec, precision="bfloat16") for spec in CELLS[:4]]
 
 
 @dataclass(frozen=True)
@@ -90,7 +96,10 @@ class RecurrentCase:
 
     def reference_parameters(self) -> recurrent.Parameters:
         bias = np.zeros(self.spec.bias_shape(self.sizes[3])) if self.bias is None else double(self.bias)
-        return recurrent.Parameters(double(self.kernel), double(self.recurrent_kernel), bias)
+        kernels = double(self.kernel), double(self.recurrent_kernel)
+        if self.spec.precision == "bfloat16":
+            kernels = Bfloat16Kernel.of(kernels[0]), Bfloat16Kernel.of(kernels[1])
+        return recurrent.Parameters(*kernels, bias)
 
     def reference(self) -> tuple[recurrent.Run, recurrent.Gradients]:
         cell, p = self.spec.reference, self.reference_parameters()

@@ -1,6 +1,9 @@
 """Weights in less than float32, and products with them.
 
-bfloat16 is the upper half of a float32: a weight is the float32 whose lower half is zero, and nothing else differs.
+bfloat16 is the upper half of a float32: a weight is the float32 whose lower half is zero, and nothing else differs. In
+training both operands of a product are rounded to it, so that a product is exact and a sum is one of float32:
+
+a W = r(a) r(W)                            r(v): the nearest number of eight binary digits, of halves the even one
 
 int8 stands with a scale s for each column of a kernel, each row of an embedding (and of a kernel that is transposed):
 
@@ -33,6 +36,23 @@ Float32 = npt.NDArray[np.float32]
 def from_bfloat16(bits: Bits) -> Array:
     values: Array = (bits.astype(np.uint32) << np.uint32(16)).view(np.float32).astype(np.float64)
     return values
+
+
+def round_to_bfloat16(a: Array) -> Array:
+    fractions, exponents = np.frexp(a)  # 0.5 <= |fraction| < 1
+    rounded: Array = np.ldexp(np.rint(np.ldexp(fractions, 8)), exponents - 8)
+    return rounded
+
+
+class Bfloat16Kernel(np.ndarray[Any, np.dtype[np.float64]]):
+    """A rounded kernel (K, N): `a @ kernel` rounds a first. So do products with a part of it and with its transpose."""
+
+    @classmethod
+    def of(cls, kernel: Array) -> Bfloat16Kernel:
+        return round_to_bfloat16(kernel).view(cls)
+
+    def __rmatmul__(self, a: Any) -> Any:
+        return round_to_bfloat16(np.asarray(a)) @ np.asarray(self)
 
 
 def dequantise(values: Int8, scales: Float32, axis: int) -> Array:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from .. import __version__
 from .arguments import name_options
@@ -12,6 +14,12 @@ from .arguments import name_options
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code: 0 success, 1 error, 2 wrong usage (raised by argparse), 130 Ctrl-C."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _show_warning
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     verb: argparse.ArgumentParser | None = None
     try:
         arguments, unknown = _parser().parse_known_args(argv)
@@ -45,6 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     for verb in (train, evaluate, generate, score, quantize, info, demo):
         verb.add_parser(verbs)
     return parser
+
+
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    print(f"recurlm: warning: {message}", file=sys.stderr)
 
 
 def _sentence(error: BaseException) -> str:

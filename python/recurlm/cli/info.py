@@ -33,6 +33,7 @@ def _machine() -> dict[str, Any]:
         "processor": _processor(),
         "instruction_set": _core.get_isa(),
         "supported": _core.supported_isas(),
+        "bfloat16_training": "yes" if _core.multiplies_bfloat16() else "no: it is done in float32",
         "cores": _core.available_cores(),
         "threads": _core.get_num_threads(),
         "openmp": "yes" if _core.has_openmp() else "no: every computation runs on one thread",

@@ -13,6 +13,7 @@ from ..language_model.options import OPTIMIZERS
 from ..language_model.progress import show_perplexity
 from ..language_model.schedule import SCHEDULES
 from ..language_model.storage import check_target
+from ..precision import TRAINING_PRECISIONS
 from ..text.tokenizers import KINDS, WordTokenizer
 from .arguments import Verbs, add_options, chosen, new_parser, print_json
 
@@ -94,6 +95,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
             "beta_2": "decay of adam's second moment",
             "weight_decay": "decoupled weight decay",
             "clipnorm": "largest global norm of the gradient, 0 for any",
+            "dtype": "of the operands of products; weights and sums stay float32",
         },
         epochs=int,
         max_minutes=float,
@@ -101,6 +103,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         early_stopping=int,
         optimizer=tuple(OPTIMIZERS),
         schedule=SCHEDULES,
+        dtype=TRAINING_PRECISIONS,
     )
     add_options(
         parser.add_argument_group("while it runs"),

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..callbacks import Callback
 from ..model import Model
-from ..precision import PRECISIONS, Precision
+from ..precision import PRECISIONS, Precision, TrainingPrecision
 from ..seeding import check_seed
 from ..text import tokenizers
 from ..text.batching import Streams
@@ -139,6 +139,7 @@ class LanguageModel:
         early_stopping: int | None = None,
         max_minutes: float | None = None,
         max_tokens: int | None = None,
+        dtype: TrainingPrecision = "float32",
         checkpoint_dir: PathLike | None = None,
         checkpoint_every: int = 1000,
         resume: bool = False,
@@ -168,6 +169,7 @@ class LanguageModel:
             weight_decay: decoupled, relative to the learning rate.
             clipnorm: largest global norm of the gradient; None or 0: any.
             early_stopping: end after so many epochs without a better validation loss.
+            dtype: ``"bfloat16"`` rounds the operands of training's products; see ``Model.compile``.
             checkpoint_dir: where to keep checkpoints, one every ``checkpoint_every`` steps and after each epoch.
             resume: go on from the newest checkpoint there, to the same bits as without the interruption; the text and
                 what is held out must be the same, limits may be raised.
@@ -186,7 +188,7 @@ class LanguageModel:
         self.weights.require_network()
         options = FitOptions(
             epochs, batch_size, window, learning_rate, schedule, warmup_steps, optimizer, beta_2, weight_decay,
-            clipnorm, early_stopping, max_minutes, max_tokens,
+            clipnorm, early_stopping, max_minutes, max_tokens, dtype,
         )  # fmt: skip
         checkpoints, updates = Checkpoints.at(checkpoint_dir, checkpoint_every, resume), options.make_optimizer()
         progress = Progress(verbose, sample_every, lambda: self._sample(sample_prompt))
@@ -194,7 +196,7 @@ class LanguageModel:
             sources = read_sources(self.tokenizer, data, validation_data, validation_split, checkpoints.folder)
             self.separate_texts = sources.separate
             self._encode(sample_prompt, "sample_prompt")  # before hours have been spent
-            compile_model(self.model, updates)
+            compile_model(self.model, updates, dtype)
             return Run(self, options, sources, checkpoints, progress).fit(callbacks, resume)
 
     def _sample(self, prompt: str) -> str:

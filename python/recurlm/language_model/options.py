@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import optimizers
+from ..precision import TRAINING_PRECISIONS
 from ..text.batching import Streams
 from .schedule import Schedule
 
@@ -40,6 +41,7 @@ class FitOptions:
     early_stopping: int | None
     max_minutes: float | None
     max_tokens: int | None
+    dtype: str
 
     def __post_init__(self) -> None:
         for name, value in vars(self).copy().items():
@@ -62,6 +64,8 @@ class FitOptions:
             raise ValueError(f"clipnorm must be at least 0, got {self.clipnorm}")
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise ValueError(f"max_minutes must be positive, got {self.max_minutes}")
+        if self.dtype not in TRAINING_PRECISIONS:
+            raise ValueError(f"dtype must be {' or '.join(TRAINING_PRECISIONS)}, got {self.dtype!r}")
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
 

@@ -13,6 +13,7 @@ import numpy as np
 from .._core import PackedModel
 from ..model import Model
 from ..optimizers import Optimizer
+from ..precision import TrainingPrecision
 from ..text.batching import Streams
 from ..typing import Float, Ids
 from .progress import perplexity
@@ -58,10 +59,10 @@ class Evaluation:
     tokens: int
 
 
-def compile_model(model: Model, optimizer: Optimizer | str = "adamw") -> None:
+def compile_model(model: Model, optimizer: Optimizer | str = "adamw", dtype: TrainingPrecision = "float32") -> None:
     """Give ``model`` the loss and metrics that this package relies on."""
     # The metric is a mean over tokens, the loss one over batches, of which the last may hold fewer tokens.
-    model.compile(optimizer, loss=NATS, metrics=["accuracy", NATS])
+    model.compile(optimizer, loss=NATS, metrics=["accuracy", NATS], dtype=dtype)
 
 
 def per_token(logs: Mapping[str, float]) -> dict[str, float]:

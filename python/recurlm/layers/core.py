@@ -225,7 +225,10 @@ class Dense(Layer):
         rows = x.reshape(-1, x.shape[-1])
         y = call.buffer("y", (rows.shape[0], self.units))
         bias = None if self.bias is None else self.bias.value
-        _core.linear_forward(rows, self.kernel.value, bias, y, call.tape.workspace, transposed=self.transposed)
+        tape = call.tape
+        _core.linear_forward(
+            rows, self.kernel.value, bias, y, tape.workspace, transposed=self.transposed, precision=tape.precision
+        )
         call.saved["x"] = x
         return y.reshape(*x.shape[:-1], self.units)
 
@@ -258,6 +261,7 @@ class Dense(Layer):
             call.tape.workspace,
             transposed=self.transposed,
             accumulate=target.accumulate,
+            precision=call.tape.precision,
         )
         return dx
 

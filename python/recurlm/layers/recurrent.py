@@ -152,6 +152,7 @@ class Recurrent(Layer):
             call.tape.workspace,
             reverse=self.go_backwards,
             rows=call.rows,
+            precision=call.tape.precision,
         )
         finals = [state[last] for state in states]
         if self.stateful:
@@ -190,6 +191,7 @@ class Recurrent(Layer):
             reverse=self.go_backwards,
             accumulate=accumulate,
             rows=call.rows,
+            precision=call.tape.precision,
         )
         if dx is not None and self._drops(call.tape):
             self._drop(call, dx, dx)
