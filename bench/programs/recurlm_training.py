@@ -1,5 +1,6 @@
 """recurlm through its public API, as a user would write it."""
 
+import warnings
 from typing import Any
 
 import recurlm
@@ -12,15 +13,19 @@ from recurlm.optimizers import Adam, Optimizer
 CELLS: dict[str, type[GRU] | type[LSTM] | type[SimpleRNN]] = {"rnn": SimpleRNN, "gru": GRU, "lstm": LSTM}
 
 
-def language_model(config: Config, weights: list[Float], optimizer: Optimizer, dtype: str = "float32") -> Model:
-    """The configuration's model, compiled, with its state carried from batch to batch."""
+def language_model(config: Config, weights: list[Float], optimizer: Optimizer, dtype: Any = "float32") -> Model:
+    """The configuration's model, compiled, with its state carried from batch to batch.
+
+    UserWarning where the processor has no such dtype, so that its figures cannot be those of another.
+    """
     ids = Input(shape=(None,), dtype="int32")
     x = Embedding(config.vocabulary, config.embedding)(ids)
     for _ in range(config.layers):
         x = CELLS[config.cell](config.units, return_sequences=True, stateful=True)(x)
     model = Model(ids, Dense(config.vocabulary, activation="softmax")(x))
-    precision: dict[str, Any] = {} if dtype == "float32" else {"dtype": dtype}
-    model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", **precision)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", dtype=dtype)
     model.set_weights(weights)
     return model
 

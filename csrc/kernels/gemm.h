@@ -112,6 +112,7 @@ template <int M, int T, bool has_next, typename Left, typename Right>
 RECURLM_INLINE void multiply_run(const GemmOf<Left, Right>& g, index depth, const Left* a, const Right* b, const Right* next_b,
                                  index next_step, vec (&acc)[T][M][tile_vectors]) {
   constexpr int group = row_group<Right>;
+  if constexpr (sizeof(Left) == sizeof(bfloat16)) depth += depth % 2;  // behind an odd one stands a row of zeros
   index k = 0;
   for (; k + group <= depth; k += group, a += group, b += group * panel_width) {
     if constexpr (has_next) prefetch_far(next_b + k * next_step);

@@ -110,7 +110,7 @@ void multiply_int8(const Team& team, const Product& p, const Rectangle& at) {
   }
 }
 
-void multiply_block(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
+void multiply_rows(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
   const auto& table = kernels::table();
   switch (p.b.packed.precision) {
     case Precision::float32:
@@ -123,6 +123,23 @@ void multiply_block(const Team& team, const Product& p, const Rectangle& at, ind
   }
 }
 
+// Where the rows of A are columns of panels, a panel of them at a time is laid out as rows.
+void multiply_block(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
+  const TurnedRows& turned = p.a.turned;
+  if (!turned.data) return multiply_rows(team, p, at, k, depth);
+  float* room = turned.of_thread(team.id);
+  Product part = p;
+  part.a = {room, 0, p.a.depth, turned.row, panel_width};
+  for (index row = at.row, end = at.row + at.rows; row < end; row += part.a.rows) {
+    const index column = row % panel_width;
+    part.a.rows = std::min(panel_width - column, end - row);
+    const float* from = p.a.data + row / panel_width * p.a.panel + k * panel_width + column;
+    kernels::table().transpose(depth, part.a.rows, from, panel_width, room + k, turned.row);
+    part.c.data = p.c.data + row * p.c.row;
+    multiply_rows(team, part, {0, part.a.rows, at.panel, at.panels}, k, depth);
+  }
+}
+
 // At least one block, so that a product of depth 0 writes its initial values.
 template <typename Visit>
 void for_depth_blocks(index depth, Visit&& visit) {
@@ -130,6 +147,10 @@ void for_depth_blocks(index depth, Visit&& visit) {
 }
 
 }  // namespace
+
+TurnedRows::TurnedRows(Workspace::Frame& frame, index depth, int threads) : row((ceil_div(depth, half_width) | 1) * half_width) {
+  data = frame.take<float>(threads * panel_width * row);
+}
 
 RightOperand::RightOperand(const Packable& source_, Precision precision) : source(source_) { packed.precision = precision; }
 
@@ -206,7 +227,19 @@ void multiply_rectangle(const Team& team, const Product& p, const Rectangle& at)
   for_depth_blocks(p.a.depth, [&](index k, index depth) { multiply_block(team, p, at, k, depth); });
 }
 
+namespace {
+
+// Each panel of columns of A is turned by one thread, which multiplies it by the whole of B.
+void multiply_turned(const Team& team, const Product& p) {
+  const Range share = team.share(panels_of(p.a.rows));
+  const index row = share.begin * panel_width, end = std::min(share.end * panel_width, p.a.rows);
+  if (row < end) multiply_rectangle(team, p, {row, end - row, 0, p.b.panels()});
+}
+
+}  // namespace
+
 void multiply(const Team& team, const Product& p) {
+  if (p.a.turned.data) return multiply_turned(team, p);
   const index granule = kernels::table().gemm_rows;
   const index block = even_row_block(p.a, granule);
   for (index first = 0; first < p.a.rows; first += block) {

@@ -7,15 +7,31 @@ namespace recurlm {
 
 using kernels::Init;
 
+// Room in which each thread lays out a panel of columns as rows.
+struct TurnedRows {
+  TurnedRows() = default;
+  TurnedRows(Workspace::Frame& frame, index depth, int threads);
+
+  float* of_thread(int id) const { return data + id * panel_width * row; }
+
+  float* data = nullptr;
+  index row = 0;
+};
+
 // The left operand, (rows, depth).
 struct Operand {
   const float* data;
   index rows, depth;
-  index row, panel;  // strides as in kernels::Gemm
+  index row, panel;     // strides as in kernels::Gemm
+  TurnedRows turned{};  // where the rows are columns of panels; then these lie `panel` apart
 
   static Operand row_major(ConstMatrixView a) { return {a.data, a.rows, a.cols, a.cols, panel_width}; }
   static Operand packed(const Panels& a, index depth) { return {a.data, a.rows, depth, panel_width, a.stride}; }
   static Operand transposed(const Transposed& a) { return {a.data, a.rows, a.depth, a.stride, panel_width}; }
+  // The columns of a packed matrix, turned into rows by whoever multiplies them.
+  static Operand columns_of(const Panels& a, index cols, const TurnedRows& room) {
+    return {a.data, cols, a.rows, 0, a.stride, room};
+  }
 };
 
 // Where the product goes: rows `row` apart, columns by half panel.

@@ -21,27 +21,30 @@ Packable LinearOperands::backward() const {
 LinearWeightGradient::LinearWeightGradient(Workspace::Frame& frame, const LinearOperands& linear, const Panels& dy, int threads)
     : transposed_(linear.weights.transposed),
       input_columns_(linear.input_columns),
-      output_columns_(linear.output_columns),
-      left_(take_transposed(frame, linear.weights.kernel.rows, dy.rows)) {
-  if (transposed_) x_packed_ = frame.take_panels(dy.rows, panels_of(linear.weights.inputs()));
+      output_columns_(linear.output_columns) {
+  if (transposed_) {
+    x_packed_ = frame.take_panels(dy.rows, panels_of(linear.weights.inputs()));
+    turned_ = TurnedRows(frame, dy.rows, threads);
+  } else {
+    x_transposed_ = take_transposed(frame, linear.weights.inputs(), dy.rows);
+  }
   const Panels& right = transposed_ ? x_packed_ : dy;
-  right_ = RightOperand::of_panels(frame, right, packed_columns(frame, right), linear.weights.precision, left_.rows, threads);
+  right_ = RightOperand::of_panels(frame, right, packed_columns(frame, right), linear.weights.precision,
+                                   linear.weights.kernel.rows, threads);
 }
 
-void LinearWeightGradient::prepare_x(const Team& team, ConstMatrixView x) const {
+void LinearWeightGradient::prepare(const Team& team, ConstMatrixView x) const {
   if (transposed_)
     pack(team, Packable::columns_of(x, input_columns_, x_packed_.panels), x_packed_.slice(0, x.rows));
   else
-    transpose(team, x, left_);
+    transpose(team, x, x_transposed_);
 }
 
-void LinearWeightGradient::prepare_dy(const Team& team, const Panels& dy) const {
-  if (transposed_) transpose(team, dy, left_);
-}
-
-void LinearWeightGradient::multiply(const Team& team, index rows, MatrixView dkernel, Init init) const {
+void LinearWeightGradient::multiply(const Team& team, const Panels& dy, MatrixView dkernel, Init init) const {
+  const Operand left = transposed_ ? Operand::columns_of(dy, dkernel.rows, turned_)
+                                   : Operand::transposed(x_transposed_.first(dy.rows));
   const Target target{dkernel.data, dkernel.cols, transposed_ ? input_columns_ : output_columns_};
-  recurlm::multiply(team, {Operand::transposed(left_.first(rows)), right_, target, init});
+  recurlm::multiply(team, {left, right_, target, init});
 }
 
 void linear_forward(ConstMatrixView x, const LinearWeights& weights, MatrixView y, Workspace& workspace) {
@@ -70,14 +73,12 @@ void linear_backward(ConstMatrixView x, const LinearWeights& weights, ConstMatri
       gradients.kernel ? LinearWeightGradient(frame, linear, dy_packed, threads) : LinearWeightGradient();
   parallel(threads, [&](Team& team) {
     if (dx) transposed.prepare(team);
-    if (gradients.kernel) kernel.prepare_x(team, x);
+    if (gradients.kernel) kernel.prepare(team, x);
     if (packs_dy) pack(team, Packable::columns_of(dy, linear.output_columns, dy_packed.panels), dy_packed);
     team.barrier();
     if (dx) multiply(team, {Operand::row_major(dy), transposed, {dx.data, dx.cols, linear.input_columns}});
     if (gradients.kernel) {
-      kernel.prepare_dy(team, dy_packed);
-      team.barrier();
-      kernel.multiply(team, dy_packed.rows, gradients.kernel, gradient_init(gradients.accumulate));
+      kernel.multiply(team, dy_packed, gradients.kernel, gradient_init(gradients.accumulate));
     }
     if (gradients.bias)
       column_sums(team, dy_packed, linear.output_columns, gradients.accumulate, gradients.bias);

@@ -34,24 +34,24 @@ struct LinearOperands {
   float* bias;  // packed
 };
 
-// dW (+)= x' dy, or dy' x where W is transposed: x or dy is transposed, the other one packed.
+// dW (+)= x' dy, or dy' x where W is transposed. dy, which may be logits, is never copied.
 class LinearWeightGradient {
  public:
   LinearWeightGradient() = default;
   // For as many rows as `dy` (R, N), packed, has, or fewer.
   LinearWeightGradient(Workspace::Frame& frame, const LinearOperands& linear, const Panels& dy, int threads);
 
-  // x (R, D) and a packed dy (R, N) are prepared, a barrier, then the product.
-  void prepare_x(const Team& team, ConstMatrixView x) const;
-  void prepare_dy(const Team& team, const Panels& dy) const;
-  void multiply(const Team& team, index rows, MatrixView dkernel, Init init) const;
+  // x (R, D) is prepared, a barrier, then the product with a packed dy (R, N).
+  void prepare(const Team& team, ConstMatrixView x) const;
+  void multiply(const Team& team, const Panels& dy, MatrixView dkernel, Init init) const;
 
  private:
   bool transposed_ = false;
   const Column* input_columns_ = nullptr;
   const Column* output_columns_ = nullptr;
-  Transposed left_;
-  Panels x_packed_;  // where W is transposed
+  Transposed x_transposed_;
+  Panels x_packed_;   // where W is transposed
+  TurnedRows turned_;  // the same
   RightOperand right_;
 };
 

@@ -63,14 +63,6 @@ void transpose(const Team& team, ConstMatrixView from, const Transposed& to) {
   }
 }
 
-void transpose(const Team& team, const Panels& from, const Transposed& to) {
-  const Range share = team.share(from.panels);
-  for (index p = share.begin; p < share.end; ++p)
-    for (index first = 0; first < from.rows; first += panel_width)
-      kernels::table().transpose(std::min(panel_width, from.rows - first), std::min(panel_width, to.rows - p * panel_width),
-                                 from.at(p, first), panel_width, to.data + p * panel_width * to.stride + first, to.stride);
-}
-
 void pack_bias(const Team& team, const float* bias, const Column* columns, index panels, float padding, float* packed) {
   const Range share = team.share(2 * panels);
   for (index q = share.begin; q < share.end; ++q)

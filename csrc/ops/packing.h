@@ -68,7 +68,6 @@ struct Transposed {
 
 Transposed take_transposed(Workspace::Frame& frame, index rows, index depth);
 void transpose(const Team& team, ConstMatrixView from, const Transposed& to);
-void transpose(const Team& team, const Panels& from, const Transposed& to);
 
 // A bias in packed order; null gives zeros. Columns that do not exist get `padding`.
 void pack_bias(const Team& team, const float* bias, const Column* columns, index panels, float padding, float* packed);

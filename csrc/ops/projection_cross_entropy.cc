@@ -10,9 +10,12 @@ namespace recurlm {
 namespace {
 
 // Rows of logits that exist at a time: enough that reading and writing the weights' gradient once a chunk costs little beside
-// the products (each of its elements meets hundreds of rows), few enough that memory does not grow with the number of tokens.
-// Small vocabularies take more rows, since each chunk ends with a few barriers.
-index most_chunk_rows(index classes) { return std::max(index{512}, (index{1} << 18) / classes); }
+// the products (each of its elements meets hundreds of rows), few enough that memory does not grow with the number of tokens:
+// some 32 MB for large vocabularies. Small ones take more rows, since each chunk ends with a few barriers.
+index most_chunk_rows(index classes) {
+  const index rows = std::clamp((index{1} << 23) / classes, index{256}, index{512});
+  return std::max(rows, (index{1} << 18) / classes);
+}
 
 // Chunks are even, so that no short one is left for the end.
 index chunk_rows(index rows, index classes) {
@@ -76,7 +79,7 @@ void Projection::chunk(Team& team, index first, index rows) const {
   const Panels logits{logits_.data, rows, logits_.panels, logits_.stride};
   multiply(team, {Operand::row_major(x), kernel_, {logits.data, panel_width, logit_columns_}, Init::bias,
                   linear_.bias});
-  if (out_.kernel) weight_gradient_.prepare_x(team, x);
+  if (out_.kernel) weight_gradient_.prepare(team, x);
   team.barrier();
   softmax(team, first, logits);
   team.barrier();
@@ -103,13 +106,11 @@ void Projection::softmax(const Team& team, index first, const Panels& logits) co
 }
 
 void Projection::gradients(Team& team, index first, const Panels& logits) const {
-  if (out_.kernel) weight_gradient_.prepare_dy(team, logits);
   const bool accumulate = out_.accumulate || first > 0;
   if (dx_)
     multiply(team, {Operand::packed(logits, linear_.weights.outputs()), transposed_,
                     {dx_.row(first), dx_.cols, linear_.input_columns}});
-  team.barrier();
-  if (out_.kernel) weight_gradient_.multiply(team, logits.rows, out_.kernel, gradient_init(accumulate));
+  if (out_.kernel) weight_gradient_.multiply(team, logits, out_.kernel, gradient_init(accumulate));
   if (out_.bias) column_sums(team, logits, linear_.output_columns, accumulate, out_.bias);
 }
 

@@ -100,48 +100,50 @@ class Backward {
   Packable gates_as_depth(ConstMatrixView kernel) const;
   void weight_gradients(const Team& team) const;
 
-  const CellRun run_;
+  const CellSpec spec_;
   const CellWeights weights_;
   const SequenceGradients gradients_;
   const CellGradients out_;
   const ConstMatrixView x_, prev_h_;  // (R, D), (T * B, H)
   const Column *gate_columns_, *unit_columns_, *input_columns_;
-  std::optional<GruResetBefore> reset_before_;
-  RightOperand kernel_transposed_, recurrent_transposed_;
-  Transposed x_transposed_, h_transposed_;  // (D, R), (H, T * B)
+  const RightOperand kernel_transposed_, recurrent_transposed_;
+  const Transposed x_transposed_, h_transposed_;  // (D, R), (H, T * B)
+  // Last of what is large: of its room for inputs that repeat the end is seldom used, and is then no memory at all.
+  const CellRun run_;
   const Panels input_gates_, state_gates_;
+  std::optional<GruResetBefore> reset_before_;
   RightOperand input_gates_right_, state_gates_right_;  // of the weight gradients
 };
 
 Backward::Backward(Workspace::Frame& frame, const CellSpec& spec, const CellWeights& weights, const Sequence& sequence,
                    const SequenceGradients& gradients, const CellGradients& out, int threads)
-    : run_(frame, spec, sequence),
+    : spec_(spec),
       weights_(weights),
       gradients_(gradients),
       out_(out),
       x_(sequence.x),
-      prev_h_{sequence.h + (sequence.reverse ? run_.state_size() : 0), sequence.positions(), spec.units},
+      prev_h_{sequence.h + (sequence.reverse ? sequence.batch * spec.units : 0), sequence.positions(), spec.units},
       gate_columns_(take_gate_columns(frame, spec)),
       unit_columns_(natural_columns(frame, spec.units)),
       input_columns_(natural_columns(frame, spec.input_dim)),
+      kernel_transposed_(gradients.dx ? RightOperand(frame, gates_as_depth(weights.kernel), spec.precision,
+                                                     sequence.positions(), threads)
+                                      : RightOperand()),
+      recurrent_transposed_(spec.two_phase()
+                                ? RightOperand()
+                                : RightOperand::packed_whole(frame, gates_as_depth(weights.recurrent_kernel), spec.precision,
+                                                             sequence.batch, threads)),
+      x_transposed_(out.kernel ? take_transposed(frame, x_.cols, std::max(x_.rows, sequence.positions())).first(x_.rows)
+                               : Transposed()),
+      h_transposed_(out.recurrent_kernel ? take_transposed(frame, spec.units, sequence.positions()) : Transposed()),
+      run_(frame, spec, sequence),
       input_gates_(run_.inputs),
       state_gates_(spec.separate_recurrent_gates() ? run_.saved.recurrent_gates : run_.saved.gates) {
-  if (spec.two_phase())
-    reset_before_.emplace(frame, run_, weights.recurrent_kernel, threads);
-  else
-    recurrent_transposed_ = RightOperand::packed_whole(frame, gates_as_depth(weights.recurrent_kernel), spec.precision,
-                                                       sequence.batch, threads);
-  if (gradients.dx)
-    kernel_transposed_ =
-        RightOperand(frame, gates_as_depth(weights.kernel), spec.precision, sequence.positions(), threads);
-  if (out.kernel) {
-    x_transposed_ = take_transposed(frame, x_.cols, std::max(x_.rows, sequence.positions())).first(x_.rows);
+  if (spec.two_phase()) reset_before_.emplace(frame, run_, weights.recurrent_kernel, threads);
+  if (out.kernel)
     input_gates_right_ =
         RightOperand::of_panels(frame, input_gates_, run_.input_targets, spec.precision, spec.input_dim, threads);
-  }
-  if (!out.recurrent_kernel) return;
-  h_transposed_ = take_transposed(frame, spec.units, sequence.positions());
-  if (!reset_before_)
+  if (out.recurrent_kernel && !spec.two_phase())
     state_gates_right_ =
         RightOperand::of_panels(frame, state_gates_, run_.recurrent_gate_targets, spec.precision, spec.units, threads);
 }
@@ -175,11 +177,11 @@ void Backward::pack_operands(const Team& team) const {
 
 // A kernel (N, G * H) as the right operand (G * H, N), its gates in packed order.
 Packable Backward::gates_as_depth(ConstMatrixView kernel) const {
-  return Packable::rows_of(kernel, gate_columns_, 2 * run_.spec.panels());
+  return Packable::rows_of(kernel, gate_columns_, 2 * spec_.panels());
 }
 
 void Backward::weight_gradients(const Team& team) const {
-  const index gates = run_.spec.gates() * run_.spec.units;
+  const index gates = spec_.gates() * spec_.units;
   const Init init = gradient_init(out_.accumulate);
   if (out_.kernel)
     multiply(team, {Operand::transposed(x_transposed_), input_gates_right_,
@@ -191,7 +193,7 @@ void Backward::weight_gradients(const Team& team) const {
                     {out_.recurrent_kernel.data, gates, gate_columns_}, init});
   if (!out_.bias) return;
   column_sums(team, input_gates_, gate_columns_, out_.accumulate, out_.bias);
-  if (run_.spec.separate_recurrent_gates())
+  if (spec_.separate_recurrent_gates())
     column_sums(team, state_gates_, gate_columns_, out_.accumulate, out_.bias + gates);
 }
 

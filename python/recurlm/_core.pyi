@@ -182,7 +182,7 @@ def recurrent_backward(
     rows: Ids | None = None,
     precision: str = "float32",
 ) -> None:
-    """Gradients. dy (T, B, H) with respect to every output, in input order; dx has x's shape.
+    """Gradients. dy (T, B, H) with respect to every output, in input order; dx has x's shape and may lie where dy does.
 
     On entry dh (B, H) and dc (B, H) hold the gradient with respect to the final state (zeros where unused); on
     return, the gradient with respect to the initial state. ``saved`` is overwritten, so that forward must run again

@@ -114,7 +114,7 @@ class Graph:
                 if dx is not None:
                     _add(tape, grads, tensor, dx)
             for dy in given:
-                if dy is not None and not any(dy is dx for dx in passed):
+                if dy is not None and not any(dx is not None and dx.base is dy.base for dx in passed):
                     tape.give(dy)
 
     def wanted(self) -> dict[SymbolicTensor, bool]:

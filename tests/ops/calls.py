@@ -84,13 +84,14 @@ def backward(
     workspace: _core.Workspace | None = None,
     start: Sequence[Float32] | None = None,
     repeated: Repeated | None = None,
+    dx: Float32 | None = None,
 ) -> Backward:
     """Use up `run`: the core overwrites what forward saved. Gradients of parameters are added to `start`, if given."""
     x = repeated.x if repeated else case.x
     dinitial = tuple(d.copy() for d in case.dfinal)
     shapes = [case.kernel.shape, case.recurrent_kernel.shape, case.spec.bias_shape(case.sizes[3])]
     dkernel, drecurrent_kernel, dbias = (unwritten(*s) for s in shapes) if start is None else (a.copy() for a in start)
-    out = Backward(unwritten(*x.shape), dkernel, drecurrent_kernel, dbias, dinitial)
+    out = Backward(unwritten(*x.shape) if dx is None else dx, dkernel, drecurrent_kernel, dbias, dinitial)
     lstm = len(dinitial) == 2
     _core.recurrent_backward(
         run.cell,

@@ -167,7 +167,7 @@ class Recurrent(Layer):
         steps, batch = x.shape[:2] if call.rows is None else call.rows.shape
         dy = self._sequence_gradient(call, grads[0]) if self.return_sequences else None
         finals = self._final_gradients(call, grads, batch)
-        dx = self._input_gradient(call, x) if call.wanted[0] else None
+        dx = self._input_gradient(call, x, grads[0]) if call.wanted[0] else None
         accumulate = call.tape.accumulate(self.trainable_weights)
         bias = self.bias if self.trainable else None
         _core.recurrent_backward(
@@ -246,7 +246,10 @@ class Recurrent(Layer):
             finals[0] += grads[0]
         return finals
 
-    def _input_gradient(self, call: Call, x: Float) -> Float:
+    def _input_gradient(self, call: Call, x: Float, given: Float | None) -> Float:
+        """Memory for dx: that of the gradient given, which is read before dx is written, where it is large enough."""
+        if given is not None and given.size >= x.size:
+            return given.reshape(-1)[: x.size].reshape(x.shape)
         if call.rows is None:
             return call.gradient(x.shape)
         # As much memory for any number of distinct rows, so that every step takes the same piece of the pool.
