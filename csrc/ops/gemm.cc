@@ -33,6 +33,10 @@ LeftRows<float> left_rows(const Operand& a, const Rectangle& at, index k) {
   return {a.data + at.row * a.row + k / panel_width * a.panel, a.row, a.panel};
 }
 
+LeftRows<bfloat16> rounded_rows(const Operand& a, const Rectangle& at, index k) {
+  return {a.rounded + at.row * a.row + k, a.row, panel_width};
+}
+
 // Depth [k, k + depth) of a rectangle, from there in the panels of B.
 template <typename Left, typename Right>
 kernels::GemmOf<Left, Right> block_of(const Product& p, const Rectangle& at, index k, index depth, const LeftRows<Left>& a,
@@ -59,25 +63,27 @@ template <typename Left, typename Right>
 void multiply_panels(const Team& team, const Product& p, const Rectangle& at, index k, index depth, const LeftRows<Left>& a,
                      void (*gemm)(const kernels::GemmOf<Left, Right>&)) {
   const RightOperand& b = p.b;
-  if (!b.room) {
+  if (!b.room.data) {
     const auto* from = static_cast<const Right*>(b.packed.data) + at.panel * b.packed.stride + k * panel_width;
     return gemm(block_of(p, at, k, depth, a, from, b.packed.stride));
   }
-  Right* room = static_cast<Right*>(b.room) + team.id * b.room_stride();
+  Right* room = static_cast<Right*>(b.room.data) + team.id * b.room.stride;
   for (index panel = at.panel; panel < at.panel + at.panels; ++panel) {
     b.source.pack_panel(panel, k, depth, room);
     gemm(block_of<Left, Right>(p, {at.row, at.rows, panel, 1}, k, depth, a, room, 0));
   }
 }
 
-// Rows are rounded by every thread, and for every rectangle, that needs them, which costs less than to wait for one another.
-void multiply_bfloat16(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
-  const RoundedRows rounded = p.b.rounded.of_thread(team.id);
+// Rows are rounded by every thread, and for every rectangle, that needs them: to wait for one another would cost more on a few
+// threads.
+void multiply_rounding(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
+  const RoundedRows& rounded = p.b.rounded;
+  bfloat16* room = rounded.of_thread(team.id);
   for (index first = 0; first < at.rows; first += rounded.rows) {
     const Rectangle part{at.row + first, std::min(rounded.rows, at.rows - first), at.panel, at.panels};
     const LeftRows<float> from = left_rows(p.a, part, k);
-    kernels::table().round_rows(part.rows, depth, from.data, from.row, from.panel, rounded.data, rounded.row);
-    multiply_panels(team, p, part, k, depth, LeftRows<bfloat16>{rounded.data, rounded.row, panel_width},
+    kernels::table().round_rows(part.rows, depth, from.data, from.row, from.panel, room, rounded.row);
+    multiply_panels(team, p, part, k, depth, LeftRows<bfloat16>{room, rounded.row, panel_width},
                     kernels::table().gemm_bfloat16);
   }
 }
@@ -112,31 +118,39 @@ void multiply_int8(const Team& team, const Product& p, const Rectangle& at) {
 
 void multiply_rows(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
   const auto& table = kernels::table();
-  switch (p.b.packed.precision) {
+  switch (p.b.precision()) {
     case Precision::float32:
       return multiply_panels(team, p, at, k, depth, left_rows(p.a, at, k), table.gemm);
     case Precision::bfloat16:
-      if (p.b.rounded.data) return multiply_bfloat16(team, p, at, k, depth);
+      if (p.a.rounded) return multiply_panels(team, p, at, k, depth, rounded_rows(p.a, at, k), table.gemm_bfloat16);
+      if (p.b.rounded.data) return multiply_rounding(team, p, at, k, depth);
       return multiply_panels(team, p, at, k, depth, left_rows(p.a, at, k), table.gemm_bfloat16_weights);
     case Precision::int8:
       if (k == 0) multiply_int8(team, p, at);
   }
 }
 
+void* thread_room(const Transposed& turned, int id) {
+  const index offset = id * panel_width * turned.stride;
+  if (turned.precision == Precision::float32) return static_cast<float*>(turned.data) + offset;
+  return static_cast<bfloat16*>(turned.data) + offset;
+}
+
 // Where the rows of A are columns of panels, a panel of them at a time is laid out as rows.
 void multiply_block(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
-  const TurnedRows& turned = p.a.turned;
-  if (!turned.data) return multiply_rows(team, p, at, k, depth);
-  float* room = turned.of_thread(team.id);
+  if (!p.a.turned.data) return multiply_rows(team, p, at, k, depth);
+  Transposed room = p.a.turned;
+  room.data = thread_room(room, team.id);
   Product part = p;
-  part.a = {room, 0, p.a.depth, turned.row, panel_width};
-  for (index row = at.row, end = at.row + at.rows; row < end; row += part.a.rows) {
+  part.a = Operand::transposed(room);
+  for (index row = at.row, end = at.row + at.rows; row < end; row += room.rows) {
     const index column = row % panel_width;
-    part.a.rows = std::min(panel_width - column, end - row);
-    const float* from = p.a.data + row / panel_width * p.a.panel + k * panel_width + column;
-    kernels::table().transpose(depth, part.a.rows, from, panel_width, room + k, turned.row);
+    room.rows = std::min(panel_width - column, end - row);
+    const float* from = p.a.data + row / panel_width * p.a.panel + column;
+    for (index d = k; d < k + depth; d += panel_width)
+      transpose_columns(room, d, std::min(panel_width, k + depth - d), from + d * panel_width, panel_width);
     part.c.data = p.c.data + row * p.c.row;
-    multiply_rows(team, part, {0, part.a.rows, at.panel, at.panels}, k, depth);
+    multiply_rows(team, part, {0, room.rows, at.panel, at.panels}, k, depth);
   }
 }
 
@@ -148,55 +162,44 @@ void for_depth_blocks(index depth, Visit&& visit) {
 
 }  // namespace
 
-TurnedRows::TurnedRows(Workspace::Frame& frame, index depth, int threads) : row((ceil_div(depth, half_width) | 1) * half_width) {
-  data = frame.take<float>(threads * panel_width * row);
+Operand Operand::transposed(const Transposed& a) {
+  if (a.precision == Precision::float32) return {static_cast<const float*>(a.data), a.rows, a.depth, a.stride, panel_width};
+  return {nullptr, a.rows, a.depth, a.stride, panel_width, static_cast<const bfloat16*>(a.data)};
 }
 
-RightOperand::RightOperand(const Packable& source_, Precision precision) : source(source_) { packed.precision = precision; }
-
 RightOperand::RightOperand(Workspace::Frame& frame, const Packable& source_, Precision precision, index rows, int threads)
-    : RightOperand(source_, precision) {
+    : source(source_) {
   // Never more than the packed copy takes, so that a later call with fewer rows needs no more than an earlier one with many.
-  if (rows <= row_block(source.depth) && threads * room_stride() <= Panels::size(source.depth, source.panels))
-    take_room(frame, threads);
+  const index depth = std::min(source.depth, depth_block);
+  if (rows <= row_block(source.depth) && threads * depth <= source.depth * source.panels)
+    room = take_weights(frame, precision, depth, threads);
   else
-    take_packed(frame);
+    packed = take_weights(frame, precision, source.depth, source.panels);
   take_rounded(frame, rows, threads);
 }
 
 RightOperand RightOperand::packed_whole(Workspace::Frame& frame, const Packable& source, Precision precision, index rows,
                                         int threads) {
-  RightOperand b(source, precision);
-  b.take_packed(frame);
+  RightOperand b(take_weights(frame, precision, source.depth, source.panels));
+  b.source = source;
   b.take_rounded(frame, rows, threads);
   return b;
 }
 
 RightOperand RightOperand::of_panels(Workspace::Frame& frame, const Panels& packed, const Column* columns, Precision precision,
-                                     index rows, int threads) {
-  RightOperand b(Packable::of_panels(packed, columns), precision);
-  b.packed = PackedWeights::of(packed);
-  b.packed.precision = precision;
-  if (precision == Precision::bfloat16) b.take_room(frame, threads);
-  b.take_rounded(frame, rows, threads);
+                                     int threads) {
+  RightOperand b(PackedWeights::of(packed));
+  b.source = Packable::of_panels(packed, columns);
+  // A whole block for any depth, as a later call may have more.
+  if (precision == Precision::bfloat16) b.room = take_weights(frame, precision, depth_block, threads);
   return b;
 }
 
-void RightOperand::take_packed(Workspace::Frame& frame) {
-  packed = take_weights(frame, packed.precision, source.depth, source.panels);
-}
-
-void RightOperand::take_room(Workspace::Frame& frame, int threads) {
-  const index size = threads * room_stride();
-  room = packed.precision == Precision::bfloat16 ? static_cast<void*>(frame.take<bfloat16>(size)) : frame.take<float>(size);
-}
-
 void RightOperand::take_rounded(Workspace::Frame& frame, index rows, int threads) {
-  if (packed.precision != Precision::bfloat16) return;
+  if (precision() != Precision::bfloat16) return;
   const index depth = std::min(source.depth, depth_block);
   rounded.rows = std::clamp(rows, index{1}, row_block(depth) + kernels::table().gemm_rows);
-  // Whole cache lines, an odd number: rows a power of two apart would share a few sets of the cache.
-  rounded.row = (ceil_div(depth, panel_width) | 1) * panel_width;
+  rounded.row = (ceil_div(depth, panel_width) | 1) * panel_width;  // as in take_transposed
   rounded.data = frame.take<bfloat16>(threads * rounded.rows * rounded.row);
 }
 
@@ -211,16 +214,23 @@ QuantizedRows QuantizedRows::of_thread(int id) const {
   return {data + id * quantized_rows * row, scales + id * quantized_rows, row};
 }
 
-index RightOperand::room_stride() const {
-  return std::min(ceil_div(source.depth, half_width) * half_width, depth_block) * panel_width;
+void RightOperand::prepare(const Team& team) const {
+  if (!room.data) pack(team, source, packed);
 }
 
-void RightOperand::prepare(const Team& team) const {
-  if (room) return;
-  if (packed.precision == Precision::bfloat16)
-    pack(team, source, static_cast<bfloat16*>(packed.data), packed.stride);
-  else
-    pack(team, source, packed.values());
+Product rows_of(const Team& team, const Product& p, index row, index rows) {
+  Product part = p;
+  part.c.data += row * p.c.row;
+  const RoundedRows& rounded = p.b.rounded;
+  if (!rounded.data || rows > rounded.rows || p.a.depth > depth_block) {
+    part.a.data += row * p.a.row;
+    part.a.rows = rows;
+    return part;
+  }
+  bfloat16* room = rounded.of_thread(team.id);
+  kernels::table().round_rows(rows, p.a.depth, p.a.data + row * p.a.row, p.a.row, p.a.panel, room, rounded.row);
+  part.a = {nullptr, rows, p.a.depth, rounded.row, panel_width, room};
+  return part;
 }
 
 void multiply_rectangle(const Team& team, const Product& p, const Rectangle& at) {

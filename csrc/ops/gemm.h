@@ -7,30 +7,20 @@ namespace recurlm {
 
 using kernels::Init;
 
-// Room in which each thread lays out a panel of columns as rows.
-struct TurnedRows {
-  TurnedRows() = default;
-  TurnedRows(Workspace::Frame& frame, index depth, int threads);
-
-  float* of_thread(int id) const { return data + id * panel_width * row; }
-
-  float* data = nullptr;
-  index row = 0;
-};
-
-// The left operand, (rows, depth).
+// The left operand, (rows, depth): float32, or rounded to bfloat16 row by row with whole pairs.
 struct Operand {
-  const float* data;
+  const float* data;  // null where it is rounded
   index rows, depth;
-  index row, panel;     // strides as in kernels::Gemm
-  TurnedRows turned{};  // where the rows are columns of panels; then these lie `panel` apart
+  index row, panel;  // strides as in kernels::GemmOf
+  const bfloat16* rounded = nullptr;
+  // Where the rows are columns of panels, `panel` apart: room in which each thread turns a panel of them.
+  Transposed turned{};
 
   static Operand row_major(ConstMatrixView a) { return {a.data, a.rows, a.cols, a.cols, panel_width}; }
   static Operand packed(const Panels& a, index depth) { return {a.data, a.rows, depth, panel_width, a.stride}; }
-  static Operand transposed(const Transposed& a) { return {a.data, a.rows, a.depth, a.stride, panel_width}; }
-  // The columns of a packed matrix, turned into rows by whoever multiplies them.
-  static Operand columns_of(const Panels& a, index cols, const TurnedRows& room) {
-    return {a.data, cols, a.rows, 0, a.stride, room};
+  static Operand transposed(const Transposed& a);
+  static Operand columns_of(const Panels& a, index cols, const Transposed& room) {
+    return {a.data, cols, a.rows, 0, a.stride, nullptr, room};
   }
 };
 
@@ -50,44 +40,42 @@ struct QuantizedRows {
   QuantizedRows of_thread(int id) const;
 };
 
-// In bfloat16: room for a block of them.
+// In bfloat16: room for a block of rows and of their depth.
 struct RoundedRows {
   bfloat16* data = nullptr;
   index rows = 0, row = 0;
 
-  RoundedRows of_thread(int id) const { return {data + id * rows * row, rows, row}; }
+  bfloat16* of_thread(int id) const { return data + id * rows * row; }
 };
 
 // The right operand, (depth, 32 * panels): packed, or to be packed panel by panel by whoever multiplies it. Where one block of
 // rows meets it, no packed copy is needed: a panel stays in the second-level cache between its packing and its last use.
 //
-// `rows` is the most that a product has, `threads` the most that a team has. In bfloat16 the left operand is rounded as well.
+// `rows` is the most that a product has, `threads` the most that a team has.
 struct RightOperand {
   RightOperand() = default;
-  // Packed as these rows make it worth while.
+  explicit RightOperand(const PackedWeights& packed) : packed(packed) {}
+  // Packed as these rows make it worth while; a left operand in float32 is rounded as `precision` asks.
   RightOperand(Workspace::Frame& frame, const Packable& source, Precision precision, index rows, int threads);
   // Packed in any case, for a product that is formed many times.
   static RightOperand packed_whole(Workspace::Frame& frame, const Packable& source, Precision precision, index rows, int threads);
-  // A matrix that is packed in float32, with its map.
+  // A matrix that is packed in float32, with its map. The left operand is of this precision.
   static RightOperand of_panels(Workspace::Frame& frame, const Panels& packed, const Column* columns, Precision precision,
-                                index rows, int threads);
+                                int threads);
   // Weights for running, in any precision. The left operand is float32 and row-major.
   RightOperand(Workspace::Frame& frame, const PackedWeights& weights, int threads);
 
-  index panels() const { return room ? source.panels : packed.panels; }
-  index room_stride() const;  // elements, from one thread's room to the next
+  Precision precision() const { return room.data ? room.precision : packed.precision; }
+  index panels() const { return room.data ? source.panels : packed.panels; }
   void prepare(const Team& team) const;  // a barrier comes before the product
 
   PackedWeights packed{};
   Packable source{};
-  void* room = nullptr;     // a block of a panel for each thread; null where B is packed
+  PackedWeights room{};     // a block of a panel for each thread; none where B is packed
   QuantizedRows quantized;  // for int8
-  RoundedRows rounded;      // for bfloat16, but for running
+  RoundedRows rounded;      // for bfloat16 in training
 
  private:
-  RightOperand(const Packable& source, Precision precision);
-  void take_room(Workspace::Frame& frame, int threads);
-  void take_packed(Workspace::Frame& frame);
   void take_rounded(Workspace::Frame& frame, index rows, int threads);
 };
 
@@ -108,6 +96,9 @@ struct Rectangle {
 
 // One rectangle of a product whose B is packed, on the calling thread.
 void multiply_rectangle(const Team& team, const Product& product, const Rectangle& at);
+
+// The product of some of its rows, which are its first then: rounded once, where they must be, for several rectangles.
+Product rows_of(const Team& team, const Product& product, index row, index rows);
 
 // One thread's share of a grid of (panels, granules of rows) in panel-major order, as at most three kinds of rectangle: the end
 // of a panel, whole panels, the beginning of one. visit(panel, panels, row, rows).

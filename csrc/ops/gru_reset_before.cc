@@ -21,16 +21,18 @@ void gru_reset_before_forward(Team& team, const CellRun& run, const PackedCell& 
                     {run.saved.gates.at(0, t * batch), panel_width, run.gate_targets}, Init::accumulate};
     for_share(team, run.spec.blocks(), batch, k.gemm_rows, [&](index block, index blocks, index row, index rows) {
       run.place_inputs(t, block, blocks, row, rows);
+      const Product part = rows_of(team, product, row, rows);
       for (index b = block; b < block + blocks; ++b) {
-        multiply_rectangle(team, product, {row, rows, b * gates + z, 2});
+        multiply_rectangle(team, part, {0, rows, b * gates + z, 2});
         k.gru_reset_forward(run.tile(t, b, row, rows));
       }
     });
     team.barrier();
     product.a = Operand::row_major({run.saved.reset_h + t * run.state_size(), batch, units});
     for_share(team, run.spec.blocks(), batch, k.gemm_rows, [&](index block, index blocks, index row, index rows) {
+      const Product part = rows_of(team, product, row, rows);
       for (index b = block; b < block + blocks; ++b) {
-        multiply_rectangle(team, product, {row, rows, b * gates + n, 1});
+        multiply_rectangle(team, part, {0, rows, b * gates + n, 1});
         k.gru_candidate_forward(run.tile(t, b, row, rows));
       }
     });
@@ -40,7 +42,7 @@ void gru_reset_before_forward(Team& team, const CellRun& run, const PackedCell& 
 
 GruResetBefore::GruResetBefore(Workspace::Frame& frame, const CellRun& run, ConstMatrixView recurrent_kernel, int threads)
     : unit_columns_(natural_columns(frame, run.spec.units)),
-      reset_h_(take_transposed(frame, run.spec.units, run.sequence.positions())),
+      reset_h_(take_transposed(frame, run.spec.precision, run.spec.units, run.sequence.positions())),
       dreset_h_(frame.take<float>(run.state_size())) {
   const index blocks = run.spec.blocks();
   for (int gate = z; gate < gates; ++gate) {
@@ -53,7 +55,7 @@ GruResetBefore::GruResetBefore(Workspace::Frame& frame, const CellRun& run, Cons
         RightOperand::packed_whole(frame, transposed, run.spec.precision, run.sequence.batch, threads);
     const Panels gradient = gate_panels(run.saved.gates, gate);
     gates_[gate] = RightOperand::of_panels(frame, gradient, packed_columns(frame, gradient), run.spec.precision,
-                                           run.spec.units, threads);
+                                           threads);
   }
 }
 

@@ -22,20 +22,19 @@ LinearWeightGradient::LinearWeightGradient(Workspace::Frame& frame, const Linear
     : transposed_(linear.weights.transposed),
       input_columns_(linear.input_columns),
       output_columns_(linear.output_columns) {
+  const Precision precision = linear.weights.precision;
   if (transposed_) {
-    x_packed_ = frame.take_panels(dy.rows, panels_of(linear.weights.inputs()));
-    turned_ = TurnedRows(frame, dy.rows, threads);
+    right_ = RightOperand(take_weights(frame, precision, dy.rows, panels_of(linear.weights.inputs())));
+    turned_ = take_transposed(frame, precision, threads * panel_width, dy.rows);
   } else {
-    x_transposed_ = take_transposed(frame, linear.weights.inputs(), dy.rows);
+    right_ = RightOperand::of_panels(frame, dy, packed_columns(frame, dy), precision, threads);
+    x_transposed_ = take_transposed(frame, precision, linear.weights.inputs(), dy.rows);
   }
-  const Panels& right = transposed_ ? x_packed_ : dy;
-  right_ = RightOperand::of_panels(frame, right, packed_columns(frame, right), linear.weights.precision,
-                                   linear.weights.kernel.rows, threads);
 }
 
 void LinearWeightGradient::prepare(const Team& team, ConstMatrixView x) const {
   if (transposed_)
-    pack(team, Packable::columns_of(x, input_columns_, x_packed_.panels), x_packed_.slice(0, x.rows));
+    pack(team, Packable::columns_of(x, input_columns_, right_.packed.panels), right_.packed);
   else
     transpose(team, x, x_transposed_);
 }

@@ -50,8 +50,7 @@ class LinearWeightGradient {
   const Column* input_columns_ = nullptr;
   const Column* output_columns_ = nullptr;
   Transposed x_transposed_;
-  Panels x_packed_;   // where W is transposed
-  TurnedRows turned_;  // the same
+  Transposed turned_;  // where W is transposed
   RightOperand right_;
 };
 

@@ -49,17 +49,31 @@ void Packable::pack_panel(index panel, index first, index count, bfloat16* to) c
   }
 }
 
-Transposed take_transposed(Workspace::Frame& frame, index rows, index depth) {
+Transposed take_transposed(Workspace::Frame& frame, Precision precision, index rows, index depth) {
   // An odd number of cache lines: rows a power of two apart would share a few sets of the cache.
-  const index stride = (ceil_div(depth, half_width) | 1) * half_width;
-  return {frame.take<float>(rows * stride), rows, depth, stride};
+  const index line = precision == Precision::float32 ? half_width : panel_width;
+  const index stride = (ceil_div(depth, line) | 1) * line;
+  const auto take = [&](auto element) -> void* { return frame.take<decltype(element)>(rows * stride); };
+  return {precision, precision == Precision::float32 ? take(float{}) : take(bfloat16{}), rows, depth, stride};
+}
+
+void transpose_columns(const Transposed& to, index first, index count, const float* from, index ld) {
+  if (to.precision == Precision::float32)
+    return kernels::table().transpose(count, to.rows, from, ld, static_cast<float*>(to.data) + first, to.stride);
+  float turned[panel_width * panel_width];
+  for (index row = 0; row < to.rows; row += panel_width) {
+    const index rows = std::min(panel_width, to.rows - row);
+    kernels::table().transpose(count, rows, from + row, ld, turned, panel_width);
+    bfloat16* rounded = static_cast<bfloat16*>(to.data) + row * to.stride + first;
+    kernels::table().round_rows(rows, count, turned, panel_width, panel_width, rounded, to.stride);
+  }
 }
 
 void transpose(const Team& team, ConstMatrixView from, const Transposed& to) {
   const Range share = team.share(panels_of(from.rows));
   for (index p = share.begin; p < share.end; ++p) {
-    const index first = p * panel_width, count = std::min(panel_width, from.rows - first);
-    kernels::table().transpose(count, from.cols, from.row(first), from.cols, to.data + first, to.stride);
+    const index first = p * panel_width;
+    transpose_columns(to, first, std::min(panel_width, from.rows - first), from.row(first), from.cols);
   }
 }
 

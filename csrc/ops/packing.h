@@ -11,6 +11,8 @@ namespace recurlm {
 using kernels::bfloat16;
 using kernels::Column;
 
+enum class Precision { float32, bfloat16, int8 };
+
 inline index panels_of(index cols) { return ceil_div(cols, panel_width); }
 
 // Column maps. Natural: n stays where it is. Packed: columns of a packed matrix.
@@ -58,15 +60,19 @@ inline void pack(const Team& team, const Packable& source, const Panels& packed)
 }
 
 // The transpose (rows, depth) of a matrix (depth, rows), as the left operand of a weight gradient: a tile of such a product reads
-// a few rows along, where in the matrix itself it would read a few floats of every line.
+// a few rows along, where in the matrix itself it would read a few floats of every line. In float32, or rounded to bfloat16 with
+// a zero behind an odd depth.
 struct Transposed {
-  float* data = nullptr;
+  Precision precision = Precision::float32;
+  void* data = nullptr;
   index rows = 0, depth = 0, stride = 0;
 
-  Transposed first(index depth) const { return {data, rows, depth, stride}; }
+  Transposed first(index depth) const { return {precision, data, rows, depth, stride}; }
 };
 
-Transposed take_transposed(Workspace::Frame& frame, index rows, index depth);
+Transposed take_transposed(Workspace::Frame& frame, Precision precision, index rows, index depth);
+// Columns [first, first + count) of the transpose from these rows of the matrix, at most 32.
+void transpose_columns(const Transposed& to, index first, index count, const float* from, index ld);
 void transpose(const Team& team, ConstMatrixView from, const Transposed& to);
 
 // A bias in packed order; null gives zeros. Columns that do not exist get `padding`.

@@ -11,11 +11,14 @@ namespace {
 
 // Rows of logits that exist at a time: enough that reading and writing the weights' gradient once a chunk costs little beside
 // the products (each of its elements meets hundreds of rows), few enough that memory does not grow with the number of tokens:
-// some 32 MB for large vocabularies. Small ones take more rows, since each chunk ends with a few barriers.
+// 32 MB up to 32,000 classes. Small vocabularies take more rows, since each chunk ends with a few barriers.
 index most_chunk_rows(index classes) {
   const index rows = std::clamp((index{1} << 23) / classes, index{256}, index{512});
   return std::max(rows, (index{1} << 18) / classes);
 }
+
+// Rows for which there is room, and threads: a later call with fewer rows can have larger chunks, and needs no more.
+index chunk_room(index rows, index classes) { return std::min(rows, most_chunk_rows(classes)); }
 
 // Chunks are even, so that no short one is left for the end.
 index chunk_rows(index rows, index classes) {
@@ -53,8 +56,7 @@ Projection::Projection(Workspace::Frame& frame, ConstMatrixView x, const LinearW
                        MatrixView dx, const LinearGradients& out, int threads)
     : x_(x), targets_(targets), row_weights_(row_weights), scores_(scores), dx_(dx), out_(out), linear_(frame, weights),
       chunk_(chunk_rows(x.rows, weights.outputs())) {
-  // Room for as many rows as a chunk may have: a later call with fewer rows can have larger chunks, and needs no more.
-  const index room = std::min(x.rows, most_chunk_rows(weights.outputs()));
+  const index room = chunk_room(x.rows, weights.outputs());
   kernel_ = RightOperand(frame, linear_.forward(), weights.precision, room, threads);
   if (dx) transposed_ = RightOperand(frame, linear_.backward(), weights.precision, room, threads);
   logits_ = frame.take_panels(room, panels_of(weights.outputs()));
@@ -120,8 +122,8 @@ double projection_cross_entropy(ConstMatrixView x, const LinearWeights& weights,
                                 const float* row_weights, const TokenScores& scores, MatrixView dx,
                                 const LinearGradients& gradients, Workspace& workspace) {
   Workspace::Frame frame(workspace);
-  const index chunk = chunk_rows(x.rows, weights.outputs());
-  const int threads = threads_for(2.0 * static_cast<double>(std::min(x.rows, chunk) * x.cols * weights.outputs()));
+  const index rows = chunk_room(x.rows, weights.outputs());
+  const int threads = threads_for(2.0 * static_cast<double>(rows * x.cols * weights.outputs()));
   parallel(threads, Projection(frame, x, weights, targets, row_weights, scores, dx, gradients, threads));
   return -weighted_sum(x.rows, scores.log_probs, row_weights);
 }

@@ -28,7 +28,7 @@ Product input_product(const CellRun& run, const PackedCell& weights) {
 
 // A single step multiplies its inputs beside its states, which saves a barrier: a third of a decoding step of a small model.
 bool multiplies_inputs_in_step(const CellRun& run, const PackedCell& weights) {
-  return run.sequence.steps == 1 && !run.sequence.rows && !run.spec.two_phase() && !weights.kernel.room;
+  return run.sequence.steps == 1 && !run.sequence.rows && !run.spec.two_phase() && !weights.kernel.room.data;
 }
 
 // h_t from h_{t-1}: a rectangle of (blocks of units, rows) is multiplied, then its gates are applied.
@@ -108,7 +108,7 @@ class Backward {
   const Column *gate_columns_, *unit_columns_, *input_columns_;
   const RightOperand kernel_transposed_, recurrent_transposed_;
   const Transposed x_transposed_, h_transposed_;  // (D, R), (H, T * B)
-  // Last of what is large: of its room for inputs that repeat the end is seldom used, and is then no memory at all.
+  // Behind the others, which are used to their end: that of its room for inputs that repeat is not, and is then no memory at all.
   const CellRun run_;
   const Panels input_gates_, state_gates_;
   std::optional<GruResetBefore> reset_before_;
@@ -133,19 +133,19 @@ Backward::Backward(Workspace::Frame& frame, const CellSpec& spec, const CellWeig
                                 ? RightOperand()
                                 : RightOperand::packed_whole(frame, gates_as_depth(weights.recurrent_kernel), spec.precision,
                                                              sequence.batch, threads)),
-      x_transposed_(out.kernel ? take_transposed(frame, x_.cols, std::max(x_.rows, sequence.positions())).first(x_.rows)
+      x_transposed_(out.kernel ? take_transposed(frame, spec.precision, x_.cols, std::max(x_.rows, sequence.positions())).first(x_.rows)
                                : Transposed()),
-      h_transposed_(out.recurrent_kernel ? take_transposed(frame, spec.units, sequence.positions()) : Transposed()),
+      h_transposed_(out.recurrent_kernel ? take_transposed(frame, spec.precision, spec.units, sequence.positions()) : Transposed()),
       run_(frame, spec, sequence),
       input_gates_(run_.inputs),
       state_gates_(spec.separate_recurrent_gates() ? run_.saved.recurrent_gates : run_.saved.gates) {
   if (spec.two_phase()) reset_before_.emplace(frame, run_, weights.recurrent_kernel, threads);
   if (out.kernel)
     input_gates_right_ =
-        RightOperand::of_panels(frame, input_gates_, run_.input_targets, spec.precision, spec.input_dim, threads);
+        RightOperand::of_panels(frame, input_gates_, run_.input_targets, spec.precision, threads);
   if (out.recurrent_kernel && !spec.two_phase())
     state_gates_right_ =
-        RightOperand::of_panels(frame, state_gates_, run_.recurrent_gate_targets, spec.precision, spec.units, threads);
+        RightOperand::of_panels(frame, state_gates_, run_.recurrent_gate_targets, spec.precision, threads);
 }
 
 void Backward::operator()(Team& team) const {

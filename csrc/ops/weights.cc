@@ -100,6 +100,13 @@ PackedWeights take_weights(Workspace::Frame& frame, Precision precision, index d
   return packed;
 }
 
+void pack(const Team& team, const Packable& source, const PackedWeights& packed) {
+  if (packed.precision == Precision::bfloat16)
+    pack(team, source, static_cast<bfloat16*>(packed.data), packed.stride);
+  else
+    pack(team, source, static_cast<float*>(packed.data), packed.stride);
+}
+
 void pack_columns(const Team& team, const StoredMatrix& matrix, const Column* columns, const PackedWeights& packed) {
   if (packed.precision == Precision::float32)
     return pack(team, Packable::columns_of(as_floats(matrix), columns, packed.panels), packed.values());

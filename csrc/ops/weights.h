@@ -5,8 +5,6 @@
 
 namespace recurlm {
 
-enum class Precision { float32, bfloat16, int8 };
-
 // A row-major matrix as it is stored. In int8 an element is its integer times the scale of its column or, in a table that is read
 // row by row, of its row.
 struct StoredMatrix {
@@ -41,6 +39,7 @@ struct PackedWeights {
 };
 
 PackedWeights take_weights(Workspace::Frame& frame, Precision precision, index depth, index panels);
+void pack(const Team& team, const Packable& source, const PackedWeights& packed);  // in float32 or bfloat16
 // The columns of B are those of the matrix, half panel by half panel in the order of the map.
 void pack_columns(const Team& team, const StoredMatrix& matrix, const Column* columns, const PackedWeights& packed);
 // They are its rows; `columns` is the natural map of its columns.

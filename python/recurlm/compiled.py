@@ -10,7 +10,7 @@ from .graph import Graph
 from .heads import Head, Seed, build_metrics
 from .metrics import Metric
 from .optimizers import Optimizer
-from .precision import TrainingPrecision
+from .precision import TrainingPrecision, available_training_precision
 from .tape import Tape
 
 
@@ -107,9 +107,9 @@ def build(
     loss_weights: Any,
     metrics: Any,
     weighted: Any,
-    precision: TrainingPrecision,
+    dtype: TrainingPrecision,
 ) -> Compiled:
-    """Resolve what ``compile`` was given, for each output."""
+    """Resolve what ``compile`` was given, for each output; UserWarning where the processor has no such ``dtype``."""
     if isinstance(loss, (str, losses.Loss)):
         loss = [loss] * len(names)
     specs = per_output(loss, names, "loss")
@@ -130,7 +130,7 @@ def build(
                 build_metrics(extra[i], tensor, resolved),
             )
         )
-    return Compiled(graph, optimizer, heads, precision)
+    return Compiled(graph, optimizer, heads, available_training_precision(dtype))
 
 
 def per_output(spec: Any, names: list[str], what: str) -> Sequence[Any]:

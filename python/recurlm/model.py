@@ -25,7 +25,7 @@ from .data import Batches, batches_of, make_batch
 from .model_io import ModelState
 from .network import Network
 from .optimizers import Optimizer
-from .precision import TrainingPrecision, training_precision
+from .precision import TrainingPrecision, check_training_precision
 from .tape import States
 from .typing import Float
 
@@ -50,7 +50,6 @@ class Model(Network):
         super().__init__(inputs, outputs, name, seed=seed)
         self.last_loss = float("nan")
         self.stop_training = False
-        self.dtype: TrainingPrecision = "float32"  # as compile was asked for it
         self._recipe: dict[str, Any] | None = None
         self._compiled: Compiled | None = None
 
@@ -73,18 +72,17 @@ class Model(Network):
         needs no scaling of the loss). Where the processor has no such products there is a UserWarning, and float32.
         ``evaluate`` and ``predict`` are float32.
         """
-        precision = training_precision(dtype)
         recipe = {
             "optimizer": optimizers.get(optimizer),
             "loss": loss,
             "loss_weights": loss_weights,
             "metrics": metrics,
             "weighted": weighted_metrics,
-            "precision": precision,
+            "dtype": check_training_precision(dtype),
         }
         # Built before it is kept: what cannot be compiled leaves the model as it was.
         compiled = None if self._graph is None else build(self.graph, self.names.outputs, **recipe)
-        self._recipe, self._compiled, self.dtype = recipe, compiled, dtype
+        self._recipe, self._compiled = recipe, compiled
 
     @property
     def compiled(self) -> Compiled:

@@ -274,7 +274,7 @@ def _recipe_config(model: Model) -> dict[str, Any]:
         "loss_weights": [head.loss_weight for head in heads],
         "metrics": _names_of_metrics(recipe["metrics"]),
         "weighted_metrics": _names_of_metrics(recipe["weighted"]),
-        "dtype": model.dtype,
+        "dtype": recipe["dtype"],
     }
 
 

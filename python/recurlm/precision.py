@@ -30,22 +30,21 @@ class Quantized(NamedTuple):
 Matrix: TypeAlias = Float | Bfloat16 | Quantized
 
 
-def training_precision(dtype: TrainingPrecision) -> TrainingPrecision:
-    """``dtype``, or float32 with a UserWarning where this processor does not multiply bfloat16.
+def check_training_precision(dtype: str) -> TrainingPrecision:
+    """``dtype``; ValueError where it is neither of the two."""
+    for known in TRAINING_PRECISIONS:
+        if dtype == known:
+            return known
+    raise ValueError(f"dtype must be {' or '.join(TRAINING_PRECISIONS)}, got {dtype!r}")
 
-    Raises:
-        ValueError: it is neither of the two.
-    """
-    if dtype not in TRAINING_PRECISIONS:
-        raise ValueError(f"dtype must be {' or '.join(TRAINING_PRECISIONS)}, got {dtype!r}")
-    if dtype == "bfloat16" and not _core.multiplies_bfloat16():
-        warnings.warn(
-            f"training in float32: bfloat16 needs the instruction set avx512bf16, in use is {_core.get_isa()}",
-            UserWarning,
-            stacklevel=3,
-        )
-        return "float32"
-    return dtype
+
+def available_training_precision(dtype: TrainingPrecision) -> TrainingPrecision:
+    """``dtype``, or float32 with a UserWarning where this processor does not multiply bfloat16."""
+    if dtype == "float32" or _core.multiplies_bfloat16():
+        return dtype
+    sentence = f"training in float32: bfloat16 needs the instruction set avx512bf16, in use is {_core.get_isa()}"
+    warnings.warn(sentence, UserWarning, stacklevel=4)  # build, compile and who called it
+    return "float32"
 
 
 def to_bfloat16(matrix: Float) -> Bfloat16:

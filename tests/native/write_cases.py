@@ -114,7 +114,7 @@ def projection_cases() -> Iterator[tuple[str, Values]]:
             )
             values: Values = {"x": x, "kernel": kernel.T if transposed else kernel, "bias": bias, "targets": targets}
             values |= {"weights": weights, "transposed": transposed}
-            values |= {"precision": int(bfloat16), "tolerance": 0.05 if bfloat16 else 1e-5}
+            values |= {"precision": int(bfloat16), "tolerance": 2**-6 if bfloat16 else 1e-5}
             values |= {"expected loss": [result.loss], "expected log_probs": result.log_probs}
             values |= {"expected dkernel": result.dkernel.T if transposed else result.dkernel}
             values |= {"expected dx": result.dx, "expected dbias": result.dbias}

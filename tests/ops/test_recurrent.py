@@ -9,7 +9,7 @@ import pytest
 from recurlm import _core
 from tests.ops import calls
 from tests.reference import recurrent
-from tests.reference.cases import CELLS, CellSpec, Float32, RecurrentCase, recurrent_case
+from tests.reference.cases import BFLOAT16_CELLS, CELLS, CellSpec, Float32, RecurrentCase, recurrent_case
 
 # A gate is good to 3e-7 (test_activations.py); its argument sums up to 83 products of order 0.1; five steps add up.
 STATES = 3e-6
@@ -130,9 +130,10 @@ def test_initial_state_of_zero_and_no_gradient_of_outputs(spec: CellSpec, isa: s
         np.testing.assert_array_equal(actual, wanted)
 
 
-@pytest.mark.parametrize("spec", CELLS, ids=str)
-def test_dx_may_lie_where_dy_does(spec: CellSpec, isa: str, threads: int) -> None:
-    case = recurrent_case(spec, (5, 61, 40, 50), seed=12)
+@pytest.mark.parametrize("odd", [False, True], ids=["plain", "masked-reverse"])
+@pytest.mark.parametrize("spec", CELLS + BFLOAT16_CELLS, ids=str)
+def test_dx_may_lie_where_dy_does(spec: CellSpec, odd: bool, isa: str, threads: int) -> None:
+    case = recurrent_case(spec, (5, 61, 40, 50), seed=12, masked=odd, reverse=odd)
     expected = calls.backward(case, calls.forward(case))
     memory = case.dy.copy()
     actual = calls.backward(

@@ -2,7 +2,8 @@
 
 import gc
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,10 +33,21 @@ def linear_call(rows: int, depth: int, width: int, precision: str = "float32") -
     return call
 
 
-def loss_call(rows: int, vocabulary: int) -> Call:
+def repeating_call(spec: CellSpec, count: int) -> Call:
+    """Of `count` distinct inputs."""
+    case = recurrent_case(spec, (6, 20, 33, 40), seed=1)
+    rng = np.random.default_rng(4)
+    repeated = calls.Repeated(normal(rng, count, 33), rng.integers(0, count, (6, 20), dtype=np.int32))
+    return lambda workspace: calls.backward(
+        case, calls.forward(case, workspace, repeated), workspace, repeated=repeated
+    )
+
+
+def loss_call(rows: int, vocabulary: int, width: int = 9, **how: Any) -> Call:
     rng = np.random.default_rng(3)
-    x, kernel, targets = normal(rng, rows, 9), normal(rng, 9, vocabulary), rng.integers(0, vocabulary, rows, np.int32)
-    return lambda workspace: calls.projection_cross_entropy(x, kernel, None, targets, None, workspace=workspace)
+    x, targets = normal(rng, rows, width), rng.integers(0, vocabulary, rows, np.int32)
+    kernel = normal(rng, vocabulary, width) if how.get("transposed") else normal(rng, width, vocabulary)
+    return lambda workspace: calls.projection_cross_entropy(x, kernel, None, targets, None, workspace=workspace, **how)
 
 
 CALLS = {
@@ -47,6 +59,11 @@ CALLS = {
     "linear, packed whole and panel by panel": [linear_call(513, 1024, 40), linear_call(5, 1024, 40)],
     "linear in bfloat16": [linear_call(513, 1024, 40, "bfloat16"), linear_call(5, 1024, 40, "bfloat16")],
     "projection_cross_entropy": [loss_call(5, 17), loss_call(300, 500)],
+    "projection_cross_entropy, transposed": [loss_call(5, 17, transposed=True), loss_call(300, 500, transposed=True)],
+    "projection_cross_entropy in bfloat16": [
+        loss_call(5, 17, precision="bfloat16"),
+        loss_call(301, 500, precision="bfloat16", transposed=True),
+    ],
 }
 
 
@@ -64,25 +81,48 @@ def test_no_growth_once_every_shape_was_seen(shapes: list[Call], isa: str, threa
     assert (workspace.nbytes, workspace.growths) == (nbytes, growths)
 
 
+@pytest.fixture
+def many_threads() -> Iterator[None]:
+    """So many that what each of them takes for itself counts."""
+    before = _core.get_num_threads()
+    _core.set_num_threads(32)
+    yield
+    _core.set_num_threads(before)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("sizes", [(600, 1024, 10), (1100, 512, 10), (300, 40, 70)], ids=str)
-def test_fewer_rows_need_no_more(sizes: tuple[int, int, int], isa: str, threads: int) -> None:
+def test_fewer_rows_need_no_more(sizes: tuple[int, int, int], precision: str, isa: str, threads: int) -> None:
     """Operands packed panel by panel, by each thread for itself, take no more than packed whole."""
     rows, depth, width = sizes
     workspace = _core.Workspace()
-    linear_call(rows, depth, width)(workspace)
+    linear_call(rows, depth, width, precision)(workspace)
     nbytes, growths = workspace.nbytes, workspace.growths
     for fewer in (rows * 5 // 6, 100, 7, 1):
-        linear_call(fewer, depth, width)(workspace)
+        linear_call(fewer, depth, width, precision)(workspace)
     assert (workspace.nbytes, workspace.growths) == (nbytes, growths)
 
 
-def test_fewer_rows_in_larger_chunks_need_no_more(isa: str, threads: int) -> None:
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("transposed", [False, True], ids=["plain", "transposed"])
+@pytest.mark.usefixtures("many_threads")
+def test_fewer_rows_in_larger_chunks_need_no_more(transposed: bool, precision: str, isa: str) -> None:
     """600 rows of 500 classes are two chunks of 300, 500 rows are one."""
     workspace = _core.Workspace()
-    loss_call(600, 500)(workspace)
+    loss_call(600, 500, 20, transposed=transposed, precision=precision)(workspace)
     nbytes, growths = workspace.nbytes, workspace.growths
     for rows in (500, 300, 1):
-        loss_call(rows, 500)(workspace)
+        loss_call(rows, 500, 20, transposed=transposed, precision=precision)(workspace)
+    assert (workspace.nbytes, workspace.growths) == (nbytes, growths)
+
+
+@pytest.mark.parametrize("spec", [*CELLS[:4], *BFLOAT16_CELLS], ids=str)
+def test_any_number_of_distinct_inputs_needs_the_same(spec: CellSpec, isa: str, threads: int) -> None:
+    workspace = _core.Workspace()
+    repeating_call(spec, 30)(workspace)
+    nbytes, growths = workspace.nbytes, workspace.growths
+    for count in (1, 29, 50, 120):
+        repeating_call(spec, count)(workspace)
     assert (workspace.nbytes, workspace.growths) == (nbytes, growths)
 
 

@@ -3,10 +3,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recurlm import Input, Model
+from recurlm import Input, Model, utils
 from recurlm.layers import GRU, LSTM, Dense, Embedding, SimpleRNN
+from recurlm.layers.recurrent import Recurrent
 from recurlm.tape import Tape
-from tests.python.models import check_gradients, ids, normal
+from tests.python.models import check_gradients, gradients, ids, normal
 from tests.reference import Array, gru, lstm, recurrent, rnn
 
 CELLS: list[tuple[type, dict[str, Any]]] = [
@@ -193,3 +194,45 @@ def test_unknown_arguments_are_type_errors() -> None:
     with pytest.raises(TypeError, match="LSTM has no argument 'unit'"):
         LSTM(4, unit=3)
     LSTM(4, unroll=True, kernel_constraint=None)
+
+
+def stacked(cell: type, dropout: float, go_backwards: bool) -> Model:
+    """Gradients of all widths, of a branch, and of a mask's padding pass through recurrent layers here."""
+    utils.set_random_seed(1)
+    tokens = Input(shape=(None,))
+    x = Dense(6, "tanh")(Embedding(11, 8, mask_zero=True)(tokens))
+    h = cell(8, return_sequences=True, dropout=dropout, go_backwards=go_backwards)(x)
+    h = cell(5, return_sequences=True, zero_output_for_mask=True)(h)
+    wide = cell(9, return_sequences=True)(h)
+    model = Model(tokens, [Dense(11, "softmax")(wide), Dense(3, "softmax")(cell(5, return_sequences=True)(h))])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.mark.parametrize("go_backwards", [False, True])
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+@pytest.mark.parametrize("cell", [SimpleRNN, GRU, LSTM])
+def test_a_gradient_in_place_of_another_changes_nothing(
+    cell: type, dropout: float, go_backwards: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(5)
+    x = ids(rng, 11, 4, 7)
+    y = [ids(rng, 11, 4, 7), ids(rng, 3, 4, 7)]
+    _, expected = gradients(stacked(cell, dropout, go_backwards), x, y)
+    monkeypatch.setattr(Recurrent, "_input_gradient", lambda self, call, x, given: call.gradient(x.shape))
+    _, actual = gradients(stacked(cell, dropout, go_backwards), x, y)
+    assert actual.keys() == expected.keys()
+    for name, gradient in actual.items():
+        np.testing.assert_array_equal(expected[name], gradient, err_msg=name)
+
+
+def test_steps_of_any_number_of_distinct_ids_take_the_same_memory() -> None:
+    tokens = Input(shape=(None,))
+    model = Model(tokens, Dense(60, "softmax")(LSTM(5, return_sequences=True)(Embedding(60, 16)(tokens))))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    pools = []
+    for distinct in (3, 60, 20):
+        x = ids(np.random.default_rng(6), distinct, 6, 20)
+        model.train_on_batch(x, x)
+        pools.append(sorted(flat.size for flat in model.tape._free))
+    assert pools[0] == pools[1] == pools[2]

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import optimizers
-from ..precision import TRAINING_PRECISIONS
+from ..precision import check_training_precision
 from ..text.batching import Streams
 from .schedule import Schedule
 
@@ -64,8 +64,7 @@ class FitOptions:
             raise ValueError(f"clipnorm must be at least 0, got {self.clipnorm}")
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise ValueError(f"max_minutes must be positive, got {self.max_minutes}")
-        if self.dtype not in TRAINING_PRECISIONS:
-            raise ValueError(f"dtype must be {' or '.join(TRAINING_PRECISIONS)}, got {self.dtype!r}")
+        check_training_precision(self.dtype)
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
 
@@ -81,6 +80,7 @@ class FitOptions:
     def check_same(self, saved: dict[str, Any]) -> None:
         """ValueError if a run with the options ``saved`` cannot be resumed with these; only its limits may change."""
         limits = {"epochs", "early_stopping", "max_minutes", "max_tokens"}
+        saved = {"dtype": "float32"} | saved  # of a time when there was no choice
         for name in (field.name for field in fields(self)):
             if name not in limits and saved[name] != getattr(self, name):
                 now = getattr(self, name)

@@ -248,12 +248,10 @@ class Recurrent(Layer):
 
     def _input_gradient(self, call: Call, x: Float, given: Float | None) -> Float:
         """Memory for dx: that of the gradient given, which is read before dx is written, where it is large enough."""
-        if given is not None and given.size >= x.size:
-            return given.reshape(-1)[: x.size].reshape(x.shape)
-        if call.rows is None:
-            return call.gradient(x.shape)
         # As much memory for any number of distinct rows, so that every step takes the same piece of the pool.
-        return call.gradient((call.rows.size, x.shape[1]))[: len(x)]
+        room = x.size if call.rows is None else call.rows.size * x.shape[1]
+        memory = given if given is not None and given.size >= room else call.gradient((room,))
+        return memory.reshape(-1)[: x.size].reshape(x.shape)
 
     def _initial_gradient(self, call: Call, index: int, gradient: Float) -> Float | None:
         if not call.wanted[1 + index]:
