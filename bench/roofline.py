@@ -102,6 +102,7 @@ def plot(found: Sequence[Point], limits: Mapping[str, Any], title: str, out: Pat
     draw_roofs(axes, limits, lowest=min(p.intensity for p in found) / 2, highest=max(p.intensity for p in found) * 3)
     for point in sorted(found, key=lambda point: point.program.startswith("recurlm")):  # recurlm's on top
         draw_point(axes, point)
+    axes.set_ylim(top=3 * limits["peak_gflops"])  # room for labels
     draw_legend(axes, found)
     axes.figure.savefig(out)
 
@@ -109,7 +110,7 @@ def plot(found: Sequence[Point], limits: Mapping[str, Any], title: str, out: Pat
 def draw_roofs(axes: Any, limits: Mapping[str, Any], lowest: float, highest: float) -> None:
     peak = limits["peak_gflops"]
     axes.plot([lowest, highest], [peak, peak], color="black")
-    axes.annotate(f"fp32 peak {peak:.0f} GFLOP/s", (highest, peak), ha="right", va="bottom")
+    axes.annotate(f"fp32 peak {peak:.0f} GFLOP/s", (lowest, peak), ha="left", va="bottom")
     for n, (megabytes, bandwidth) in enumerate(limits["read_bandwidth"].items()):
         ridge = peak / bandwidth
         axes.plot([lowest, ridge], [lowest * bandwidth, peak], color="black", linewidth=0.8, linestyle="--")
@@ -132,8 +133,10 @@ def draw_point(axes: Any, point: Point) -> None:
     axes.plot(point.intensity, point.gflops, MARKERS[point.verb], color=colour, markerfacecolor=face, markersize=6)
     if ours and point.verb != "shapes":  # whose names are long and many
         label = point.case + point.program.removeprefix("recurlm").replace("-", " ")
-        place = (point.intensity, point.gflops)
-        axes.annotate(label, place, xytext=(6, -3), textcoords="offset points", fontsize=7)
+        place, beside = (point.intensity, point.gflops), {"xytext": (6, -3)}
+        if point.verb != "generate":  # many close together, below the peak
+            beside = {"xytext": (0, 6), "rotation": 60}
+        axes.annotate(label, place, textcoords="offset points", fontsize=7, **beside)
 
 
 def colour_of(program: str) -> str:

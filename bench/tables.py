@@ -16,17 +16,27 @@ Row = dict[str, str]
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench.tables", description=__doc__)
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    for path in parser.parse_args(arguments).files:
-        print(section(json.loads(path.read_text(encoding="utf-8"))), end="\n\n")
+    parser.add_argument("--brief", action="store_true", help="without the rounds, and of the peers the ratios only")
+    options = parser.parse_args(arguments)
+    for path in options.files:
+        print(section(json.loads(path.read_text(encoding="utf-8")), options.brief), end="\n\n")
 
 
-def section(document: dict[str, Any]) -> str:
+def section(document: dict[str, Any], brief: bool = False) -> str:
     """A document's machine and table."""
     verb, results = document["verb"], document["results"]
     rows = [ROWS[verb](result) for result in results]
     if ROWS[verb] is training_row and len(rows) > 1:
         rows.append({"training step": "geometric mean"} | geometric_means(results))
+    if brief:
+        return f"{describe(document['machine'])}; medians\n\n{markdown([shortened(row) for row in rows])}"
     return f"{describe(document['machine'])}; medians (lowest–highest round)\n\n{markdown(rows)}"
+
+
+def shortened(row: Row) -> Row:
+    """Without rounds, and without what a peer itself did, ``<program>, <unit>``."""
+    kept = (title for title in row if "," not in title or title.startswith("recurlm"))
+    return {title: row[title].partition(" (")[0] for title in kept}
 
 
 def markdown(rows: Sequence[Row]) -> str:

@@ -116,7 +116,7 @@ void multiply_int8(const Team& team, const Product& p, const Rectangle& at) {
   }
 }
 
-void multiply_rows(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
+void multiply_block(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
   const auto& table = kernels::table();
   switch (p.b.precision()) {
     case Precision::float32:
@@ -127,30 +127,6 @@ void multiply_rows(const Team& team, const Product& p, const Rectangle& at, inde
       return multiply_panels(team, p, at, k, depth, left_rows(p.a, at, k), table.gemm_bfloat16_weights);
     case Precision::int8:
       if (k == 0) multiply_int8(team, p, at);
-  }
-}
-
-void* thread_room(const Transposed& turned, int id) {
-  const index offset = id * panel_width * turned.stride;
-  if (turned.precision == Precision::float32) return static_cast<float*>(turned.data) + offset;
-  return static_cast<bfloat16*>(turned.data) + offset;
-}
-
-// Where the rows of A are columns of panels, a panel of them at a time is laid out as rows.
-void multiply_block(const Team& team, const Product& p, const Rectangle& at, index k, index depth) {
-  if (!p.a.turned.data) return multiply_rows(team, p, at, k, depth);
-  Transposed room = p.a.turned;
-  room.data = thread_room(room, team.id);
-  Product part = p;
-  part.a = Operand::transposed(room);
-  for (index row = at.row, end = at.row + at.rows; row < end; row += room.rows) {
-    const index column = row % panel_width;
-    room.rows = std::min(panel_width - column, end - row);
-    const float* from = p.a.data + row / panel_width * p.a.panel + column;
-    for (index d = k; d < k + depth; d += panel_width)
-      transpose_columns(room, d, std::min(panel_width, k + depth - d), from + d * panel_width, panel_width);
-    part.c.data = p.c.data + row * p.c.row;
-    multiply_rows(team, part, {0, room.rows, at.panel, at.panels}, k, depth);
   }
 }
 
@@ -239,11 +215,28 @@ void multiply_rectangle(const Team& team, const Product& p, const Rectangle& at)
 
 namespace {
 
-// Each panel of columns of A is turned by one thread, which multiplies it by the whole of B.
+// The calling thread's room among those that lie one behind the other.
+void* thread_room(const Transposed& turned, int id) {
+  const index offset = id * panel_width * turned.stride;
+  if (turned.precision == Precision::float32) return static_cast<float*>(turned.data) + offset;
+  return static_cast<bfloat16*>(turned.data) + offset;
+}
+
+// Each panel of columns of A is laid out as rows by one thread, which multiplies them by the whole of B.
 void multiply_turned(const Team& team, const Product& p) {
+  Transposed room = p.a.turned.first(p.a.depth);
+  room.data = thread_room(room, team.id);
+  Product part = p;
+  part.a = Operand::transposed(room);
   const Range share = team.share(panels_of(p.a.rows));
-  const index row = share.begin * panel_width, end = std::min(share.end * panel_width, p.a.rows);
-  if (row < end) multiply_rectangle(team, p, {row, end - row, 0, p.b.panels()});
+  for (index panel = share.begin; panel < share.end; ++panel) {
+    const index row = panel * panel_width;
+    room.rows = std::min(panel_width, p.a.rows - row);
+    for (index d = 0; d < p.a.depth; d += panel_width)
+      transpose_columns(room, d, std::min(panel_width, p.a.depth - d), p.a.data + panel * p.a.panel + d * panel_width, panel_width);
+    part.c.data = p.c.data + row * p.c.row;
+    multiply_rectangle(team, part, {0, room.rows, 0, p.b.panels()});
+  }
 }
 
 }  // namespace

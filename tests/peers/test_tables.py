@@ -36,6 +36,12 @@ def test_training() -> None:
     assert row["torch, MB"] == "64"
 
 
+def test_brief() -> None:
+    (row,) = cells(tables.section(document("train", training_result()), brief=True))
+    shown = {"training step": "`small`", "threads": "1", "recurlm, tokens/s": "220", "of peak": "50%", "× torch": "2.00"}
+    assert row == shown | {"recurlm, MB": "64"}
+
+
 def test_geometric_mean() -> None:
     results = [training_result(), training_result()]
     results[1]["programs"]["torch"]["recurlm_speed_up"] = 8.0
