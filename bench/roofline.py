@@ -18,7 +18,13 @@ from bench.report import Entry
 Document = Mapping[str, Any]
 
 MARKERS = {"train": "o", "shapes": "D", "score": "s", "generate": "^"}
-COLOURS = {"recurlm": "tab:blue", "torch": "tab:red", "onnxruntime": "tab:orange", "numpy": "tab:gray"}
+COLOURS = {
+    "recurlm": "tab:blue",
+    "torch": "tab:red",
+    "onnxruntime": "tab:orange",
+    "numpy": "tab:gray",
+    "jax": "tab:purple",
+}
 OTHER_COLOUR = "tab:green"
 WEIGHT_BYTES = {"float32": 4, "bfloat16": 2, "int8": 1}
 
@@ -133,7 +139,8 @@ def draw_point(axes: Any, point: Point) -> None:
     axes.plot(point.intensity, point.gflops, MARKERS[point.verb], color=colour, markerfacecolor=face, markersize=6)
     if ours and point.verb != "shapes":  # whose names are long and many
         label = point.case + point.program.removeprefix("recurlm").replace("-", " ")
-        place, beside = (point.intensity, point.gflops), {"xytext": (6, -3)}
+        place = (point.intensity, point.gflops)
+        beside: dict[str, Any] = {"xytext": (6, -3)}
         if point.verb != "generate":  # many close together, below the peak
             beside = {"xytext": (0, 6), "rotation": 60}
         axes.annotate(label, place, textcoords="offset points", fontsize=7, **beside)
