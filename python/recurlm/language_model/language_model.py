@@ -188,8 +188,7 @@ class LanguageModel:
         self.weights.require_network()
         options = FitOptions(
             epochs, batch_size, window, learning_rate, schedule, warmup_steps, optimizer, beta_2, weight_decay,
-            clipnorm, early_stopping, max_minutes, max_tokens, dtype,
-        )  # fmt: skip
+            clipnorm, early_stopping, max_minutes, max_tokens, dtype)  # fmt: skip
         checkpoints, updates = Checkpoints.at(checkpoint_dir, checkpoint_every, resume), options.make_optimizer()
         progress = Progress(verbose, sample_every, lambda: self._sample(sample_prompt))
         with checkpoints.prepared(), closing(progress):
