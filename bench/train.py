@@ -4,6 +4,7 @@ GFLOP/s: 3 × 2 × multiplied weights × tokens; executed: what the program itse
 """
 
 import argparse
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
@@ -42,10 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def results(options: argparse.Namespace) -> Iterator[Result]:
+    names = contenders(options.versus, options.dtype)
     for threads in options.threads:
         for name in options.config:
             rounds = 0 if options.memory else options.rounds
-            names = contenders(options.versus, options.dtype)
             yield train(CASES[name], names, options.dtype, threads, options.seconds, rounds)
 
 
@@ -53,6 +54,8 @@ def contenders(peers: Sequence[str], dtype: str) -> list[Contender]:
     """recurlm first, then its opponents; of those only PyTorch trains in other precisions."""
     if dtype == "float32":
         return [Contender("recurlm"), *map(Contender.named, peers)]
+    if left_out := [peer for peer in peers if peer != "torch"]:
+        print(f"bench: left out: {', '.join(left_out)}, which do not train in {dtype} here", file=sys.stderr)
     others = [Contender(peer, dtype) for peer in peers if peer == "torch"]
     return [Contender("recurlm"), Contender("recurlm", dtype), *others]
 

@@ -35,15 +35,15 @@ std::string supported_names() {
   return names;
 }
 
-Isa parse(const std::string& name) {
+Isa parse(const std::string& name, const std::string& source = "") {
   for (Isa isa : supported_isas())
     if (name == isa_name(isa)) return isa;
-  throw std::invalid_argument("instruction set '" + name + "' is unknown or not supported by this processor, which has: " +
+  throw std::invalid_argument(source + "instruction set '" + name + "' is unknown or not supported by this processor, which has: " +
                               supported_names());
 }
 
 Isa initial() {
-  if (const char* name = std::getenv("RECURLM_ISA"); name && *name) return parse(name);
+  if (const char* name = std::getenv("RECURLM_ISA"); name && *name) return parse(name, "RECURLM_ISA: ");
   const auto isas = supported_isas();
   if (isas.empty()) throw std::invalid_argument("recurlm needs a processor with SSE4.2 (x86-64-v2)");
   return isas.back();

@@ -239,7 +239,12 @@ def test_scores_add_up_to_the_evaluation_of_a_list(narrow: LanguageModel) -> Non
     np.testing.assert_array_equal(narrow.score(TEXTS[::-1]), scores[::-1])
 
 
-@pytest.mark.parametrize("call", [lambda m: m.fit(["the cat"]), lambda m: m.model, lambda m: m.quantize("bfloat16")])
+def test_a_quantized_model_is_not_quantized_again(narrow: LanguageModel) -> None:
+    with pytest.raises(ValueError, match=f"^the model is quantized to {narrow.precision} already: quantize the float32"):
+        narrow.quantize("bfloat16")
+
+
+@pytest.mark.parametrize("call", [lambda m: m.fit(["the cat"]), lambda m: m.model])
 def test_a_quantized_model_cannot_train(call: Callable[[LanguageModel], Any], narrow: LanguageModel) -> None:
     with pytest.raises(
         ValueError, match=f"^a model quantized to {narrow.precision} can run but has no network to train"

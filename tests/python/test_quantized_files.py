@@ -211,7 +211,7 @@ def test_errors_of_quantize_are_one_sentence(folder: Path, tmp_path: Path, capsy
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "diary.txt").write_text("mine")
     for model, out, sentence in [
-        (tmp_path / "q", tmp_path / "r", "a model quantized to int8 can run but has no network to train"),
+        (tmp_path / "q", tmp_path / "r", "the model is quantized to int8 already: quantize the float32 one"),
         (tmp_path / "nothing", tmp_path / "r", "there is no folder"),
         (folder, tmp_path / "home", "home exists and is not a model: choose another folder"),
     ]:

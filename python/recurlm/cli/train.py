@@ -151,7 +151,7 @@ def run(arguments: argparse.Namespace) -> None:
         return
     if losses := history.get("val_loss"):
         best, count = min(losses), len(losses)
-        of = f" (the best of {count} epochs)" if count > 1 else ""
+        of = f" (the best of {count} validations)" if count > 1 else ""
         print(f"validation loss {best:.4f}, perplexity {show_perplexity(best)}{of}")
     print(f"model saved in {out}")
     print(f"checkpoints, to go on with --resume or to delete, are in {folder}")

@@ -142,7 +142,7 @@ class Run(Callback):
         held_out = sources.held_out
         self._validation = None if held_out is None else Batches(evaluation_streams(held_out, bos_id, window))
         self._schedule = options.make_schedule(self._streams)
-        self._interruption = Interruption()
+        self._interruption = Interruption(self._tell_interruption)
         self._position = Position()
         self._best_weights: list[Float] | None = None
         self._started = 0.0
@@ -245,6 +245,10 @@ class Run(Callback):
         self._save()
         if self._interruption.pending:
             raise KeyboardInterrupt
+
+    def _tell_interruption(self) -> None:
+        saved = " and a checkpoint; Ctrl-C again stops at once and saves nothing" if self._checkpoints.folder else ""
+        self._progress.say(f"stopping after this step{saved}")
 
     @property
     def _network(self) -> Model:

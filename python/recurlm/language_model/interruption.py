@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 
 class Interruption:
-    """While this is entered, Ctrl-C sets ``pending`` and the owner decides when to stop; a second one does not wait."""
+    """While this is entered, Ctrl-C sets ``pending`` and the owner decides when to stop; a second one does not wait.
 
-    def __init__(self) -> None:
+    Args:
+        noted: called at the first, to tell the user.
+    """
+
+    def __init__(self, noted: Callable[[], None]) -> None:
         self.pending = False
+        self._noted = noted
         self._previous: Any = None
 
     def __enter__(self) -> Interruption:
@@ -24,6 +30,7 @@ class Interruption:
         if self.pending:
             raise KeyboardInterrupt
         self.pending = True
+        self._noted()
 
     def __exit__(self, *error: object) -> None:
         if self._previous is not None:

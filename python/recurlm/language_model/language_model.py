@@ -361,6 +361,8 @@ class LanguageModel:
         narrow = PRECISIONS[1:]
         if precision not in narrow:
             raise ValueError(f"precision must be one of {', '.join(narrow)}, got {precision!r}")
+        if self.precision != "float32":
+            raise ValueError(f"the model is quantized to {self.precision} already: quantize the float32 one")
         lm = self.assemble(self.architecture, self.tokenizer, self.separate_texts)
         lm.weights.run_only(self.weights.converted(precision))
         return lm
