@@ -109,7 +109,7 @@ void pack(const Team& team, const Packable& source, const PackedWeights& packed)
 
 void pack_columns(const Team& team, const StoredMatrix& matrix, const Column* columns, const PackedWeights& packed) {
   if (packed.precision == Precision::float32)
-    return pack(team, Packable::columns_of(as_floats(matrix), columns, packed.panels), packed.values());
+    return pack(team, Packable::columns_of(as_floats(matrix), columns, packed.panels), packed);
   pack_narrow(team, matrix, false, packed, [&](index panel, index n) {
     const Column& half = columns[2 * panel + n / half_width];
     return n % half_width < half.width ? half.offset + n % half_width : -1;
@@ -118,7 +118,7 @@ void pack_columns(const Team& team, const StoredMatrix& matrix, const Column* co
 
 void pack_rows(const Team& team, const StoredMatrix& matrix, const Column* columns, const PackedWeights& packed) {
   if (packed.precision == Precision::float32)
-    return pack(team, Packable::rows_of(as_floats(matrix), columns, ceil_div(matrix.cols, half_width)), packed.values());
+    return pack(team, Packable::rows_of(as_floats(matrix), columns, ceil_div(matrix.cols, half_width)), packed);
   pack_narrow(team, matrix, true, packed, [&](index panel, index n) {
     const index row = panel * panel_width + n;
     return row < matrix.rows ? row : -1;

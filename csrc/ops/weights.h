@@ -33,7 +33,6 @@ struct PackedWeights {
 
 
   static PackedWeights of(const Panels& p) { return {Precision::float32, p.rows, p.panels, p.data, p.stride}; }
-  Panels values() const { return {static_cast<float*>(data), depth, panels, stride}; }  // float32
   // What a product reads.
   std::size_t read_bytes() const;
 };
