@@ -13,6 +13,7 @@ from recurlm import _core
 
 ROOT = Path(__file__).parent.parent
 LADDER = ["base", "cpu", "kernels", "ops", "infer", "bindings"]
+STUBS = sorted((ROOT / "python/recurlm/_core").glob("*.pyi"))
 MAX_LINES = 400
 MAX_FUNCTION_LINES = 40
 
@@ -70,16 +71,16 @@ def stub_parameters(function: ast.FunctionDef) -> list[str]:
 
 def stub_functions() -> Iterator[tuple[str, ast.FunctionDef]]:
     """``name`` or ``Class.name`` of everything that is called, constructors included; properties are left out."""
-    tree = ast.parse((ROOT / "python/recurlm/_core.pyi").read_text())
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef):
-            yield node.name, node
-        if isinstance(node, ast.ClassDef):
-            yield from (
-                (f"{node.name}.{item.name}", item)
-                for item in node.body
-                if isinstance(item, ast.FunctionDef) and not item.decorator_list
-            )
+    for path in STUBS:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.FunctionDef):
+                yield node.name, node
+            if isinstance(node, ast.ClassDef):
+                yield from (
+                    (f"{node.name}.{item.name}", item)
+                    for item in node.body
+                    if isinstance(item, ast.FunctionDef) and not item.decorator_list
+                )
 
 
 def compiled_parameters(name: str) -> list[str]:

@@ -3,7 +3,7 @@
 
 PYBIND11_MODULE(_core, module) {
   using namespace recurlm::bindings;
-  module.doc() = "The C++ core of recurlm; _core.pyi documents it.";
+  module.doc() = "The C++ core of recurlm; _core/*.pyi document it.";
   bind_machine(module);
   bind_rows(module);
   bind_recurrent(module);

@@ -10,7 +10,8 @@ from ..seeding import check_seed
 from ..tape import Call, Parameter, States, Tape
 from ..typing import Array, Float, Mask, Shape
 from .base import Layer, check_positive
-from .core import check_activation, draw_dropout
+from .core import check_activation
+from .regularization import draw_dropout
 
 
 class Recurrent(Layer):
