@@ -102,7 +102,8 @@ def roofs(documents: Sequence[Document], threads: int) -> dict[str, Any]:
 def plot(found: Sequence[Point], limits: Mapping[str, Any], title: str, out: Path) -> None:
     from matplotlib.figure import Figure  # an optional package that nothing else here needs
 
-    axes = Figure(figsize=(11, 7), layout="constrained", dpi=150).add_subplot()
+    figure = Figure(figsize=(11, 7), layout="constrained", dpi=150)
+    axes = figure.add_subplot()
     axes.set(title=title, xlabel="FLOP per byte moved", ylabel="GFLOP/s", xscale="log", yscale="log")
     axes.grid(which="both", alpha=0.15)
     draw_roofs(axes, limits, lowest=min(p.intensity for p in found) / 2, highest=max(p.intensity for p in found) * 3)
@@ -110,7 +111,7 @@ def plot(found: Sequence[Point], limits: Mapping[str, Any], title: str, out: Pat
         draw_point(axes, point)
     axes.set_ylim(top=3 * limits["peak_gflops"])  # room for labels
     draw_legend(axes, found)
-    axes.figure.savefig(out)
+    figure.savefig(out)
 
 
 def draw_roofs(axes: Any, limits: Mapping[str, Any], lowest: float, highest: float) -> None:

@@ -25,7 +25,9 @@ LossKind parse_loss(const std::string& name) {
 double py_projection_cross_entropy(py::handle x, py::handle kernel, py::handle bias, py::handle targets,
                                    py::handle weights, py::handle log_probs, py::handle ranks, py::handle predictions,
                                    py::handle dx, py::handle dkernel, py::handle dbias, PyWorkspace& workspace,
-                                   bool transposed, bool accumulate, const std::string& precision) {
+                                   bool transposed, bool accumulate, const std::string& precision,
+                                   double label_smoothing) {
+  require(label_smoothing >= 0 && label_smoothing <= 1, "label_smoothing must be from 0 to 1", label_smoothing);
   const ConstMatrixView input = read_matrix(x, "x");
   const LinearWeights projection = read_linear(kernel, bias, transposed, input.cols, precision);
   if (projection.outputs() < 1) throw py::value_error("kernel must have at least one output column");
@@ -38,7 +40,8 @@ double py_projection_cross_entropy(py::handle x, py::handle kernel, py::handle b
   const std::int32_t* ids = read_ids(targets, "targets", {input.rows}, projection.outputs(), row_weights);
   const PyWorkspace::Use use(workspace);
   py::gil_scoped_release release;
-  return projection_cross_entropy(input, projection, ids, row_weights, scores, input_gradient, gradients, *use);
+  return projection_cross_entropy(input, projection, ids, row_weights, static_cast<float>(label_smoothing), scores, input_gradient,
+                                  gradients, *use);
 }
 
 void py_loss_forward(const std::string& name, py::handle y_true, py::handle y_pred, py::handle loss) {
@@ -104,7 +107,7 @@ void bind_losses(py::module_& module) {
   module.def("projection_cross_entropy", &py_projection_cross_entropy, arg("x"), arg("kernel"), arg("bias"),
              arg("targets"), arg("weights"), arg("log_probs"), arg("ranks"), arg("predictions"), arg("dx"),
              arg("dkernel"), arg("dbias"), arg("workspace"), py::kw_only(), arg("transposed") = false,
-             arg("accumulate") = false, arg("precision") = "float32");
+             arg("accumulate") = false, arg("precision") = "float32", arg("label_smoothing") = 0.0);
   module.def("loss_forward", &py_loss_forward, arg("name"), arg("y_true"), arg("y_pred"), arg("loss"));
   module.def("loss_backward", &py_loss_backward, arg("name"), arg("y_true"), arg("y_pred"), arg("weights"), arg("dy"));
   module.def("sparse_categorical_crossentropy_forward", &py_sparse_forward, arg("targets"), arg("y_pred"), arg("loss"));

@@ -9,5 +9,6 @@ PYBIND11_MODULE(_core, module) {
   bind_recurrent(module);
   bind_losses(module);
   bind_optimizers(module);
+  bind_penalties(module);
   bind_infer(module);
 }

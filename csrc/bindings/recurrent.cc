@@ -41,7 +41,8 @@ void require_state_c(const CellSpec& spec, py::handle c, const char* name) {
 }
 
 Sequence read_sequence(const CellSpec& spec, py::handle x, py::handle rows, py::handle h, py::handle c,
-                       py::handle saved, py::handle mask, bool reverse) {
+                       py::handle saved, py::handle mask, bool reverse, py::handle state_factors,
+                       py::handle dropped_h) {
   const Shape positions = rows.is_none()
       ? shape_of(checked_array<float>(x, "x", {any_extent, any_extent, spec.input_dim}, Access::read))
       : shape_of(checked_array<std::int32_t>(rows, "rows", {any_extent, any_extent}, Access::read));
@@ -50,6 +51,8 @@ Sequence read_sequence(const CellSpec& spec, py::handle x, py::handle rows, py::
       ? ConstMatrixView{read<float>(x, "x", {steps, batch, spec.input_dim}), steps * batch, spec.input_dim}
       : read_matrix(x, "x", any_extent, spec.input_dim);
   require_state_c(spec, c, "c");
+  if (state_factors.is_none() != dropped_h.is_none())
+    throw py::value_error("state_factors and dropped_h go together: both or neither must be None");
   const Shape states{steps + 1, batch, spec.units};
   return {steps,
           batch,
@@ -59,15 +62,18 @@ Sequence read_sequence(const CellSpec& spec, py::handle x, py::handle rows, py::
           reverse,
           write<float>(h, "h", states),
           write_optional<float>(c, "c", states),
-          write<float>(saved, "saved", {spec.saved_size(steps, batch)})};
+          write<float>(saved, "saved", {spec.saved_size(steps, batch)}),
+          read_optional<float>(state_factors, "state_factors", {batch, spec.units}),
+          write_optional<float>(dropped_h, "dropped_h", {steps, batch, spec.units})};
 }
 
 void py_recurrent_forward(const CellSpec& spec, py::handle x, py::handle kernel, py::handle recurrent_kernel,
                           py::handle bias, py::handle h, py::handle c, py::handle saved, py::handle mask,
-                          PyWorkspace& workspace, bool reverse, py::handle rows, const std::string& precision) {
+                          PyWorkspace& workspace, bool reverse, py::handle rows, const std::string& precision,
+                          py::handle state_factors, py::handle dropped_h) {
   const CellSpec in = in_precision(spec, precision);
   const CellWeights weights = read_cell_weights(spec, kernel, recurrent_kernel, bias);
-  const Sequence sequence = read_sequence(spec, x, rows, h, c, saved, mask, reverse);
+  const Sequence sequence = read_sequence(spec, x, rows, h, c, saved, mask, reverse, state_factors, dropped_h);
   const PyWorkspace::Use use(workspace);
   py::gil_scoped_release release;
   recurrent_forward(in, weights, sequence, *use);
@@ -77,10 +83,11 @@ void py_recurrent_backward(const CellSpec& spec, py::handle x, py::handle kernel
                            py::handle bias, py::handle h, py::handle c, py::handle saved, py::handle mask,
                            py::handle dy, py::handle dh, py::handle dc, py::handle dx, py::handle dkernel,
                            py::handle drecurrent_kernel, py::handle dbias, PyWorkspace& workspace, bool reverse,
-                           bool accumulate, py::handle rows, const std::string& precision) {
+                           bool accumulate, py::handle rows, const std::string& precision, py::handle state_factors,
+                           py::handle dropped_h) {
   const CellSpec in = in_precision(spec, precision);
   const CellWeights weights = read_cell_weights(spec, kernel, recurrent_kernel, bias);
-  const Sequence sequence = read_sequence(spec, x, rows, h, c, saved, mask, reverse);
+  const Sequence sequence = read_sequence(spec, x, rows, h, c, saved, mask, reverse, state_factors, dropped_h);
   const index steps = sequence.steps, batch = sequence.batch, gates = spec.gates() * spec.units;
   require_state_c(spec, dc, "dc");
   const SequenceGradients gradients{read_optional<float>(dy, "dy", {steps, batch, spec.units}),
@@ -124,12 +131,13 @@ void bind_recurrent(py::module_& module) {
       }, arg("steps"), arg("batch"));
   module.def("recurrent_forward", &py_recurrent_forward, arg("cell"), arg("x"), arg("kernel"), arg("recurrent_kernel"),
              arg("bias"), arg("h"), arg("c"), arg("saved"), arg("mask"), arg("workspace"), py::kw_only(),
-             arg("reverse") = false, arg("rows") = py::none(), arg("precision") = "float32");
+             arg("reverse") = false, arg("rows") = py::none(), arg("precision") = "float32",
+             arg("state_factors") = py::none(), arg("dropped_h") = py::none());
   module.def("recurrent_backward", &py_recurrent_backward, arg("cell"), arg("x"), arg("kernel"),
              arg("recurrent_kernel"), arg("bias"), arg("h"), arg("c"), arg("saved"), arg("mask"), arg("dy"), arg("dh"),
              arg("dc"), arg("dx"), arg("dkernel"), arg("drecurrent_kernel"), arg("dbias"), arg("workspace"),
              py::kw_only(), arg("reverse") = false, arg("accumulate") = false, arg("rows") = py::none(),
-             arg("precision") = "float32");
+             arg("precision") = "float32", arg("state_factors") = py::none(), arg("dropped_h") = py::none());
 }
 
 }  // namespace recurlm::bindings

@@ -117,6 +117,24 @@ void softmax_backward(index rows, index cols, const float* y, const float* dy, f
   }
 }
 
+// y = x * factors, rows of all three `ld` apart.
+void multiply_rows(index rows, index cols, const float* x, const float* factors, float* y, index ld) {
+  for (index r = 0; r < rows; ++r, x += ld, factors += ld, y += ld)
+    for (index i = 0; i < cols; i += lanes) {
+      const index n = tail(cols, i);
+      store_n(y + i, load_n(x + i, n) * load_n(factors + i, n), n);
+    }
+}
+
+// y += x * factors
+void multiply_add_rows(index rows, index cols, const float* x, const float* factors, float* y, index ld) {
+  for (index r = 0; r < rows; ++r, x += ld, factors += ld, y += ld)
+    for (index i = 0; i < cols; i += lanes) {
+      const index n = tail(cols, i);
+      store_n(y + i, fmadd(load_n(x + i, n), load_n(factors + i, n), load_n(y + i, n)), n);
+    }
+}
+
 void add(index count, const float* x, float* y) {
   for (index i = 0; i < count; i += lanes) {
     const index n = tail(count, i);

@@ -14,6 +14,7 @@
 #include "kernels/optimizers.h"
 #include "kernels/pack.h"
 #include "kernels/peak.h"
+#include "kernels/penalties.h"
 #include "kernels/rnn.h"
 #include "kernels/softmax.h"
 
@@ -58,8 +59,14 @@ const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table) = {
     adagrad,
     adam,
     squared_norm,
+    absolute_sum,
+    squared_distance,
+    penalty_gradient,
+    difference_gradient,
     multiply_add_registers,
     add_up,
+    multiply_rows,
+    multiply_add_rows,
     add,
     add_rows,
     column_sums,

@@ -93,18 +93,5 @@ void adam(const Update& u) {
   }
 }
 
-// In double, in eight chains that are combined in order.
-double squared_norm(index count, const float* x) {
-  constexpr int chains = 8;
-  double totals[chains] = {};
-  index i = 0;
-  for (; i + chains <= count; i += chains)
-    for (int c = 0; c < chains; ++c) totals[c] += static_cast<double>(x[i + c]) * static_cast<double>(x[i + c]);
-  for (; i < count; ++i) totals[0] += static_cast<double>(x[i]) * static_cast<double>(x[i]);
-  double total = 0;
-  for (double part : totals) total += part;
-  return total;
-}
-
 }  // namespace
 }  // namespace recurlm::kernels::RECURLM_KERNEL_ISA

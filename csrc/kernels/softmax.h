@@ -85,6 +85,19 @@ void count_ranks(const SoftmaxRows& block) {
   }
 }
 
+// The sum of the logits of each row. Those that pad the last panel are left out.
+void sum_logits(const SoftmaxRows& block, float* sums) {
+  vec totals[row_block];
+  for (index r = 0; r < block.rows; ++r) totals[r] = set1(0.0f);
+  for (index p = 0; p < block.panels; ++p)
+    for (index r = 0; r < block.rows; ++r)
+      for (int v = 0; v < panel_vectors; ++v) {
+        const index n = tail(block.s.classes, p * panel_width + v * lanes);
+        if (n > 0) totals[r] = totals[r] + load_n(block.logits(p, r) + v * lanes, n);
+      }
+  for (index r = 0; r < block.rows; ++r) sums[r] = sum(totals[r]);
+}
+
 // Logits become exp(logit - maximum); returns the sum of each row. Stored only where a gradient is wanted.
 void exponentiate(const SoftmaxRows& block, const Best* best, float* sums) {
   vec totals[row_block];
@@ -100,18 +113,31 @@ void exponentiate(const SoftmaxRows& block, const Best* best, float* sums) {
   for (index r = 0; r < block.rows; ++r) sums[r] = sum(totals[r]);
 }
 
+// p - smoothing / classes, and for the target another 1 - smoothing less; all times the row's weight.
 void scale_gradients(const SoftmaxRows& block, const float* sums) {
-  float scales[row_block];
-  for (index r = 0; r < block.rows; ++r)
-    scales[r] = (block.s.weights ? block.s.weights[block.first + r] : 1.0f) / sums[r];
+  float scales[row_block], weights[row_block];
+  for (index r = 0; r < block.rows; ++r) {
+    weights[r] = block.s.weights ? block.s.weights[block.first + r] : 1.0f;
+    scales[r] = weights[r] / sums[r];
+  }
   for (index p = 0; p < block.panels; ++p)
     for (index r = 0; r < block.rows; ++r)
       for (int v = 0; v < panel_vectors; ++v) {
         float* at = block.logits(p, r) + v * lanes;
         store(at, load(at) * set1(scales[r]));
       }
+  const float smoothing = block.s.smoothing;
   for (index r = 0; r < block.rows; ++r)
-    if (!block.ignored(r)) *block.target(r) -= block.s.weights ? block.s.weights[block.first + r] : 1.0f;
+    if (!block.ignored(r)) *block.target(r) -= weights[r] * (1.0f - smoothing);
+  if (smoothing == 0.0f) return;
+  for (index p = 0; p < block.panels; ++p)
+    for (index r = 0; r < block.rows; ++r)
+      for (int v = 0; v < panel_vectors; ++v) {
+        const index n = tail(block.s.classes, p * panel_width + v * lanes);
+        float* at = block.logits(p, r) + v * lanes;
+        const vec share = set1(weights[r] * smoothing / static_cast<float>(block.s.classes));
+        if (n > 0) store_n(at, load_n(at, n) - share, n);
+      }
 }
 
 void softmax_cross_entropy(const SoftmaxCrossEntropy& s) {
@@ -119,10 +145,11 @@ void softmax_cross_entropy(const SoftmaxCrossEntropy& s) {
   for (index first = 0; first < s.rows; first += row_block) {
     const SoftmaxRows block{s, first, s.rows - first < row_block ? s.rows - first : row_block, panels};
     Best best[row_block];
-    float sums[row_block], target_logits[row_block];
+    float sums[row_block], target_logits[row_block], logit_sums[row_block];
     find_maxima(block, best);
     count_ranks(block);
     for (index r = 0; r < block.rows; ++r) target_logits[r] = block.ignored(r) ? 0.0f : *block.target(r);
+    if (s.smoothing != 0.0f) sum_logits(block, logit_sums);
     exponentiate(block, best, sums);
     for (index r = 0; r < block.rows; ++r) {
       const bool ignored = block.ignored(r);
@@ -130,6 +157,10 @@ void softmax_cross_entropy(const SoftmaxCrossEntropy& s) {
       if (ignored) s.ranks[first + r] = -1;
       s.log_probs[first + r] =
           ignored ? 0.0f : static_cast<float>(target_logits[r] - best[r].value - log_of_sum(sums[r]));
+      if (s.smoothing != 0.0f)
+        s.mean_log_probs[first + r] =
+            ignored ? 0.0f
+                    : static_cast<float>(logit_sums[r] / static_cast<float>(s.classes) - best[r].value - log_of_sum(sums[r]));
     }
     if (s.gradient) scale_gradients(block, sums);
   }

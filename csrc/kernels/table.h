@@ -101,7 +101,9 @@ struct SoftmaxCrossEntropy {
   index panel;
   const std::int32_t* targets;
   const float* weights;  // or null for ones
-  float* log_probs;
+  float smoothing;       // share of the target's probability that all classes get in equal parts
+  float* log_probs;      // of the targets
+  float* mean_log_probs;  // over all classes, where there is smoothing
   std::int32_t* ranks;
   std::int32_t* predictions;
   bool gradient;
@@ -164,10 +166,17 @@ struct Table {
   void (*adagrad)(const Update&);
   void (*adam)(const Update&);
   double (*squared_norm)(index count, const float* x);
+  double (*absolute_sum)(index count, const float* x);
+  double (*squared_distance)(index count, const float* x, const float* y);
+  void (*penalty_gradient)(index count, const float* x, float l1, float l2, float* gradient);
+  void (*difference_gradient)(index count, const float* before, const float* x, float factor, float* gradient_before, float* gradient);
 
   double (*multiply_add_registers)(index rounds, float* sink);
   float (*add_up)(index count, const float* x);
 
+  // y = x * factors, and y += x * factors; rows of all three `ld` apart.
+  void (*multiply_rows)(index rows, index cols, const float* x, const float* factors, float* y, index ld);
+  void (*multiply_add_rows)(index rows, index cols, const float* x, const float* factors, float* y, index ld);
   void (*add)(index count, const float* x, float* y);  // y += x
   void (*add_rows)(index rows, const float* x, const std::int32_t* to, float* y);  // of panels: y[to[r]] += x[r], ascending r
   void (*column_sums)(index rows, index cols, const float* x, index ld, float* sums);  // sums += column sums of x

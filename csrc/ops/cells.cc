@@ -70,7 +70,15 @@ CellRun::CellRun(Workspace::Frame& frame, const CellSpec& spec_, const Sequence&
       input_targets(sequence.rows ? packed_columns(frame, inputs) : gate_targets) {}
 
 Operand CellRun::prev_h(index t) const {
-  return Operand::row_major({sequence.h + prev_state(t) * state_size(), sequence.batch, spec.units});
+  const float* h = sequence.dropped_h ? sequence.dropped_h + t * state_size() : sequence.h + prev_state(t) * state_size();
+  return Operand::row_major({h, sequence.batch, spec.units});
+}
+
+void CellRun::drop_state(index i, index unit, index units, index row, index rows) const {
+  if (!sequence.dropped_h || i + 1 >= sequence.steps) return;
+  const index t = step(i + 1), at = row * spec.units + unit;
+  kernels::table().multiply_rows(rows, units, sequence.h + prev_state(t) * state_size() + at, sequence.state_factors + at,
+                                 sequence.dropped_h + t * state_size() + at, spec.units);
 }
 
 void CellRun::place_inputs(index t, index block, index blocks, index row, index rows) const {

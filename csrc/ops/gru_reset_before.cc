@@ -24,7 +24,9 @@ void gru_reset_before_forward(Team& team, const CellRun& run, const PackedCell& 
       const Product part = rows_of(team, product, row, rows);
       for (index b = block; b < block + blocks; ++b) {
         multiply_rectangle(team, part, {0, rows, b * gates + z, 2});
-        k.gru_reset_forward(run.tile(t, b, row, rows));
+        kernels::CellTile tile = run.tile(t, b, row, rows);
+        tile.prev_h = run.prev_h(t).data + row * units + b * run.spec.unit_block();
+        k.gru_reset_forward(tile);
       }
     });
     team.barrier();
@@ -33,17 +35,21 @@ void gru_reset_before_forward(Team& team, const CellRun& run, const PackedCell& 
       const Product part = rows_of(team, product, row, rows);
       for (index b = block; b < block + blocks; ++b) {
         multiply_rectangle(team, part, {0, rows, b * gates + n, 1});
-        k.gru_candidate_forward(run.tile(t, b, row, rows));
+        const kernels::CellTile tile = run.tile(t, b, row, rows);
+        k.gru_candidate_forward(tile);
+        run.drop_state(i, b * run.spec.unit_block(), tile.units, row, rows);
       }
     });
     team.barrier();
   }
 }
 
-GruResetBefore::GruResetBefore(Workspace::Frame& frame, const CellRun& run, ConstMatrixView recurrent_kernel, int threads)
+GruResetBefore::GruResetBefore(Workspace::Frame& frame, const CellRun& run, ConstMatrixView recurrent_kernel, float* room,
+                               int threads)
     : unit_columns_(natural_columns(frame, run.spec.units)),
       reset_h_(take_transposed(frame, run.spec.precision, run.spec.units, run.sequence.positions())),
-      dreset_h_(frame.take<float>(run.state_size())) {
+      dreset_h_(frame.take<float>(run.state_size())),
+      room_(room) {
   const index blocks = run.spec.blocks();
   for (int gate = z; gate < gates; ++gate) {
     auto* columns = frame.take<Column>(2 * blocks);
@@ -77,7 +83,8 @@ void GruResetBefore::backward(Team& team, const CellRun& run, const SequenceGrad
     const index t = i < 0 ? 0 : run.step(i), after = last ? t : run.step(i + 1);
     for_share(team, blocks, batch, k.gemm_rows, [&](index block, index count, index row, index rows) {
       for (int gate = z; gate <= r && !last; ++gate)
-        multiply_rectangle(team, {gradient_of(gate, after), transposed_[gate], dh, Init::accumulate}, {row, rows, block, count});
+        add_to_state_gradient(team, run, {gradient_of(gate, after), transposed_[gate], dh, Init::accumulate},
+                              {row, rows, block, count}, room_);
       for (index b = block; b < block + count && i >= 0; ++b)
         k.gru_candidate_backward(run.tile(t, b, row, rows, gradients));
     });
@@ -87,7 +94,10 @@ void GruResetBefore::backward(Team& team, const CellRun& run, const SequenceGrad
       multiply_rectangle(team, {gradient_of(n, t), transposed_[n], dreset_h}, {row, rows, block, count});
       for (index b = block; b < block + count; ++b) {
         kernels::CellTile tile = run.tile(t, b, row, rows, gradients);
-        tile.reset_h = dreset_h_ + row * units + b * run.spec.unit_block();
+        const index at = row * units + b * run.spec.unit_block();
+        tile.reset_h = dreset_h_ + at;
+        if (run.sequence.dropped_h)
+          k.multiply_rows(rows, tile.units, tile.reset_h, run.sequence.state_factors + at, tile.reset_h, units);
         k.gru_reset_backward(tile);
       }
     });

@@ -14,7 +14,7 @@ void gru_reset_before_forward(Team& team, const CellRun& run, const PackedCell& 
 // Backward keeps each gate's transposed weights apart, since z and r meet prev_h and n meets r * prev_h.
 class GruResetBefore {
  public:
-  GruResetBefore(Workspace::Frame& frame, const CellRun& run, ConstMatrixView recurrent_kernel, int threads);
+  GruResetBefore(Workspace::Frame& frame, const CellRun& run, ConstMatrixView recurrent_kernel, float* room, int threads);
 
   void prepare(const Team& team, const CellRun& run) const;
   void backward(Team& team, const CellRun& run, const SequenceGradients& gradients) const;
@@ -27,6 +27,7 @@ class GruResetBefore {
   RightOperand gates_[3];         // (T * B, H), of the weight gradients
   Transposed reset_h_;            // (H, T * B)
   float* dreset_h_;               // (B, H)
+  float* room_;                   // of add_to_state_gradient
 };
 
 }  // namespace recurlm

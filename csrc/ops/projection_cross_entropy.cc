@@ -29,7 +29,9 @@ index chunk_rows(index rows, index classes) {
 class Projection {
  public:
   Projection(Workspace::Frame& frame, ConstMatrixView x, const LinearWeights& weights, const std::int32_t* targets,
-             const float* row_weights, const TokenScores& scores, MatrixView dx, const LinearGradients& out, int threads);
+             const float* row_weights, float smoothing, const TokenScores& scores, MatrixView dx, const LinearGradients& out,
+             int threads);
+  const float* mean_log_probs() const { return mean_log_probs_; }
   void operator()(Team& team) const;
 
  private:
@@ -40,6 +42,8 @@ class Projection {
   const ConstMatrixView x_;
   const std::int32_t* targets_;
   const float* row_weights_;
+  const float smoothing_;
+  float* mean_log_probs_;  // (R), where there is smoothing
   const TokenScores scores_;
   const MatrixView dx_;
   const LinearGradients out_;
@@ -52,10 +56,11 @@ class Projection {
 };
 
 Projection::Projection(Workspace::Frame& frame, ConstMatrixView x, const LinearWeights& weights,
-                       const std::int32_t* targets, const float* row_weights, const TokenScores& scores,
-                       MatrixView dx, const LinearGradients& out, int threads)
-    : x_(x), targets_(targets), row_weights_(row_weights), scores_(scores), dx_(dx), out_(out), linear_(frame, weights),
-      chunk_(chunk_rows(x.rows, weights.outputs())) {
+                       const std::int32_t* targets, const float* row_weights, float smoothing,
+                       const TokenScores& scores, MatrixView dx, const LinearGradients& out, int threads)
+    : x_(x), targets_(targets), row_weights_(row_weights), smoothing_(smoothing),
+      mean_log_probs_(smoothing != 0.0f ? frame.take<float>(x.rows) : nullptr), scores_(scores), dx_(dx), out_(out),
+      linear_(frame, weights), chunk_(chunk_rows(x.rows, weights.outputs())) {
   const index room = chunk_room(x.rows, weights.outputs());
   kernel_ = RightOperand(frame, linear_.forward(), weights.precision, room, threads);
   if (dx) transposed_ = RightOperand(frame, linear_.backward(), weights.precision, room, threads);
@@ -100,7 +105,9 @@ void Projection::softmax(const Team& team, index first, const Panels& logits) co
   s.panel = logits.stride;
   s.targets = targets_ + row;
   s.weights = row_weights_ ? row_weights_ + row : nullptr;
+  s.smoothing = smoothing_;
   s.log_probs = scores_.log_probs + row;
+  s.mean_log_probs = mean_log_probs_ ? mean_log_probs_ + row : nullptr;
   s.ranks = scores_.ranks + row;
   s.predictions = scores_.predictions + row;
   s.gradient = dx_ || out_.kernel || out_.bias;
@@ -119,13 +126,17 @@ void Projection::gradients(Team& team, index first, const Panels& logits) const 
 }  // namespace
 
 double projection_cross_entropy(ConstMatrixView x, const LinearWeights& weights, const std::int32_t* targets,
-                                const float* row_weights, const TokenScores& scores, MatrixView dx,
+                                const float* row_weights, float smoothing, const TokenScores& scores, MatrixView dx,
                                 const LinearGradients& gradients, Workspace& workspace) {
   Workspace::Frame frame(workspace);
   const index rows = chunk_room(x.rows, weights.outputs());
   const int threads = threads_for(2.0 * static_cast<double>(rows * x.cols * weights.outputs()));
-  parallel(threads, Projection(frame, x, weights, targets, row_weights, scores, dx, gradients, threads));
-  return -weighted_sum(x.rows, scores.log_probs, row_weights);
+  const Projection projection(frame, x, weights, targets, row_weights, smoothing, scores, dx, gradients, threads);
+  parallel(threads, projection);
+  const double of_targets = weighted_sum(x.rows, scores.log_probs, row_weights);
+  if (smoothing == 0.0f) return -of_targets;
+  const double share = static_cast<double>(smoothing);
+  return -((1 - share) * of_targets + share * weighted_sum(x.rows, projection.mean_log_probs(), row_weights));
 }
 
 }  // namespace recurlm

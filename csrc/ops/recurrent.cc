@@ -51,7 +51,11 @@ void forward_loop(Team& team, const CellRun& run, const PackedCell& weights) {
       else
         run.place_inputs(t, block, blocks, row, rows);
       multiply_rectangle(team, product, at);
-      for (index b = block; b < block + blocks; ++b) apply_gates(run.tile(t, b, row, rows));
+      for (index b = block; b < block + blocks; ++b) {
+        const kernels::CellTile tile = run.tile(t, b, row, rows);
+        apply_gates(tile);
+        run.drop_state(i, b * spec.unit_block(), tile.units, row, rows);
+      }
     });
     team.barrier();
   }
@@ -60,7 +64,7 @@ void forward_loop(Team& team, const CellRun& run, const PackedCell& weights) {
 // The gradient of the sums, from the last step processed to the first: dh collects what step t + 1 left and the product of its
 // gradients with the transposed recurrent weights. A last product gives the gradient of the initial state.
 void backward_loop(Team& team, const CellRun& run, const SequenceGradients& gradients, const RightOperand& transposed,
-                   const Column* unit_columns) {
+                   const Column* unit_columns, float* room) {
   const CellSpec& spec = run.spec;
   const CellKernel gate_gradients = backward_kernel(spec.kind);
   const index batch = run.sequence.batch, granule = kernels::table().gemm_rows;
@@ -72,7 +76,7 @@ void backward_loop(Team& team, const CellRun& run, const SequenceGradients& grad
     const Product product{Operand::packed(dgates.slice(after * batch, batch), transposed.packed.depth), transposed,
                           {gradients.dh, spec.units, unit_columns}, Init::accumulate};
     for_share(team, transposed.panels(), batch, granule, [&](index panel, index panels, index row, index rows) {
-      if (!first) multiply_rectangle(team, product, {row, rows, panel, panels});
+      if (!first) add_to_state_gradient(team, run, product, {row, rows, panel, panels}, room);
       if (i < 0) return;
       const index end = std::min((panel + panels) * blocks_per_panel, spec.blocks());
       for (index b = panel * blocks_per_panel; b < end; ++b)
@@ -104,12 +108,13 @@ class Backward {
   const CellWeights weights_;
   const SequenceGradients gradients_;
   const CellGradients out_;
-  const ConstMatrixView x_, prev_h_;  // (R, D), (T * B, H)
+  const ConstMatrixView x_, prev_h_;  // (R, D), (T * B, H) as it was multiplied
   const Column *gate_columns_, *unit_columns_, *input_columns_;
   const RightOperand kernel_transposed_, recurrent_transposed_;
   const Transposed x_transposed_, h_transposed_;  // (D, R), (H, T * B)
   // Behind the others, which are used to their end: that of its room for inputs that repeat is not, and is then no memory at all.
   const CellRun run_;
+  float* state_room_;  // (B, H), where the state was dropped
   const Panels input_gates_, state_gates_;
   std::optional<GruResetBefore> reset_before_;
   RightOperand input_gates_right_, state_gates_right_;  // of the weight gradients
@@ -122,7 +127,8 @@ Backward::Backward(Workspace::Frame& frame, const CellSpec& spec, const CellWeig
       gradients_(gradients),
       out_(out),
       x_(sequence.x),
-      prev_h_{sequence.h + (sequence.reverse ? sequence.batch * spec.units : 0), sequence.positions(), spec.units},
+      prev_h_{sequence.dropped_h ? sequence.dropped_h : sequence.h + (sequence.reverse ? sequence.batch * spec.units : 0),
+              sequence.positions(), spec.units},
       gate_columns_(take_gate_columns(frame, spec)),
       unit_columns_(natural_columns(frame, spec.units)),
       input_columns_(natural_columns(frame, spec.input_dim)),
@@ -137,9 +143,10 @@ Backward::Backward(Workspace::Frame& frame, const CellSpec& spec, const CellWeig
                                : Transposed()),
       h_transposed_(out.recurrent_kernel ? take_transposed(frame, spec.precision, spec.units, sequence.positions()) : Transposed()),
       run_(frame, spec, sequence),
+      state_room_(sequence.dropped_h ? frame.take<float>(run_.state_size()) : nullptr),
       input_gates_(run_.inputs),
       state_gates_(spec.separate_recurrent_gates() ? run_.saved.recurrent_gates : run_.saved.gates) {
-  if (spec.two_phase()) reset_before_.emplace(frame, run_, weights.recurrent_kernel, threads);
+  if (spec.two_phase()) reset_before_.emplace(frame, run_, weights.recurrent_kernel, state_room_, threads);
   if (out.kernel)
     input_gates_right_ =
         RightOperand::of_panels(frame, input_gates_, run_.input_targets, spec.precision, threads);
@@ -154,7 +161,7 @@ void Backward::operator()(Team& team) const {
   if (reset_before_)
     reset_before_->backward(team, run_, gradients_);
   else
-    backward_loop(team, run_, gradients_, recurrent_transposed_, unit_columns_);
+    backward_loop(team, run_, gradients_, recurrent_transposed_, unit_columns_, state_room_);
   if (run_.sequence.rows) {
     sum_rows(team, run_.saved.gates, run_.sequence.rows, input_gates_);
     team.barrier();
@@ -203,6 +210,22 @@ void multiply_inputs(const Team& team, const CellRun& run, const PackedCell& wei
   multiply(team, input_product(run, weights));
 }
 
+void drop_initial_state(const Team& team, const CellRun& run) {
+  const Range share = team.share(run.sequence.batch);
+  run.drop_state(-1, 0, run.spec.units, share.begin, share.end - share.begin);
+}
+
+void add_to_state_gradient(const Team& team, const CellRun& run, const Product& product, const Rectangle& at, float* room) {
+  if (!run.sequence.dropped_h) return multiply_rectangle(team, product, at);
+  Product undropped = product;
+  undropped.c.data = room;
+  undropped.init = Init::zero;
+  multiply_rectangle(team, undropped, at);
+  const index units = run.spec.units, unit = at.panel * panel_width, first = at.row * units + unit;
+  kernels::table().multiply_add_rows(at.rows, std::min(at.panels * panel_width, units - unit), room + first,
+                                     run.sequence.state_factors + first, product.c.data + first, units);
+}
+
 void run_forward(Team& team, const CellRun& run, const PackedCell& weights) {
   if (!run.inputs_known && !multiplies_inputs_in_step(run, weights)) {
     multiply_inputs(team, run, weights);
@@ -231,6 +254,7 @@ void recurrent_forward(const CellSpec& spec, const CellWeights& weights, const S
     packed.kernel.prepare(team);
     packed.recurrent_kernel.prepare(team);
     pack_cell_biases(team, spec, weights.bias, packed);
+    drop_initial_state(team, run);
     team.barrier();
     run_forward(team, run, packed);
   });

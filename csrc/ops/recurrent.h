@@ -57,6 +57,9 @@ struct Sequence {
   float* h;      // (T + 1, B, H)
   float* c;      // the same; lstm
   float* saved;  // spec.saved_size(T, B)
+  // Recurrent dropout: (B, H) by which the previous state is multiplied where it enters a product, and nowhere else; or null.
+  const float* state_factors = nullptr;
+  float* dropped_h = nullptr;  // (T, B, H) what entered them; with factors only
 
   index positions() const { return steps * batch; }
 };
@@ -90,7 +93,9 @@ struct CellRun {
   // The step that is i-th in processing order.
   index step(index i) const { return sequence.reverse ? sequence.steps - 1 - i : i; }
   index state_size() const { return sequence.batch * spec.units; }
-  Operand prev_h(index t) const;
+  Operand prev_h(index t) const;  // of a product
+  // Makes it of the state that the i-th step in processing order left, or of the initial one where i is -1.
+  void drop_state(index i, index unit, index units, index row, index rows) const;
   // The input's part of the sums, from where equal inputs share it, to a tile of the saved gates.
   void place_inputs(index t, index block, index blocks, index row, index rows) const;
   kernels::CellTile tile(index t, index block, index row, index rows) const;
@@ -106,6 +111,10 @@ struct CellRun {
 
 // The input's part of the sums for every row of the sequence's x. Whoever reads it waits at a barrier first.
 void multiply_inputs(const Team& team, const CellRun& run, const PackedCell& weights);
+// This thread's share of what the first step multiplies. Whoever reads it waits at a barrier first.
+void drop_initial_state(const Team& team, const CellRun& run);
+// A rectangle of dh += a product; `room` (B, H) is used where the state was dropped.
+void add_to_state_gradient(const Team& team, const CellRun& run, const Product& product, const Rectangle& at, float* room);
 // The arithmetic of a sequence with packed weights. Every thread of the team calls it; it ends with a barrier.
 void run_forward(Team& team, const CellRun& run, const PackedCell& weights);
 

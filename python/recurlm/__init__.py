@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import callbacks, initializers, layers, losses, metrics, optimizers, utils
+    from . import callbacks, constraints, initializers, layers, losses, metrics, optimizers, regularizers, utils
     from ._core import get_num_threads
     from .language_model import LanguageModel
     from .layers import Input
@@ -23,12 +23,14 @@ __all__ = [
     "Model",
     "Sequential",
     "callbacks",
+    "constraints",
     "get_num_threads",
     "initializers",
     "layers",
     "losses",
     "metrics",
     "optimizers",
+    "regularizers",
     "set_num_threads",
     "utils",
 ]

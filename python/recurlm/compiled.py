@@ -1,17 +1,22 @@
-"""What ``compile`` makes of a model: an optimizer, a head for each output, and running figures."""
+"""What ``compile`` makes of a model: an optimizer, a head for each output, penalties, and running figures."""
 
 import copy
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from . import losses
 from .data import Batch
-from .graph import Graph
+from .graph import Activations, Graph
 from .heads import Head, Seed, build_metrics
+from .layers.base import SymbolicTensor
 from .metrics import Metric
 from .optimizers import Optimizer
 from .precision import TrainingPrecision, available_training_precision
-from .tape import Tape
+from .regularizers import Regularizer
+from .tape import Parameter, Tape
 
 
 class Compiled:
@@ -43,15 +48,51 @@ class Compiled:
             raise ValueError("y is needed to compute a loss, got None")
         skip = [head.node for head in self.heads if head.projection is not None]
         activations = self.graph.forward(tape, batch.x, skip)
-        total, seeds, each = 0.0, list[Seed](), list[float]()
+        total, seeds, each = self._weight_penalty(), list[Seed](), list[float]()
         for head, target in zip(self.heads, batch.targets, strict=True):
             loss, starts = head.run(tape, activations, target, wanted)
             total += loss * head.loss_weight
             each.append(loss)
             seeds += starts
+        for penalty, starts in self._activity_penalties(tape, activations, wanted):
+            total += penalty
+            seeds += starts
         for i, value in enumerate((total, *each, 1.0)):
             self.sums[i] += value * batch.size
         return total, seeds
+
+    def _regularized(self) -> Iterator[tuple[Parameter, Regularizer]]:
+        for layer in self.graph.layers:
+            for weight in layer.trainable_weights:
+                if weight.regularizer is not None:
+                    yield weight, weight.regularizer
+
+    def _weight_penalty(self) -> float:
+        return math.fsum(regularizer.penalty(weight.value, 1.0, None) for weight, regularizer in self._regularized())
+
+    def add_weight_gradients(self, tape: Tape) -> None:
+        """Add those of the penalties on weights to the gradients of a backward pass."""
+        for weight, regularizer in self._regularized():
+            if not tape.accumulate([weight]):
+                weight.grad.fill(0)
+            regularizer.penalty(weight.value, 1.0, weight.grad)
+
+    def _activity_penalties(
+        self, tape: Tape, activations: Activations, wanted: Mapping[SymbolicTensor, bool] | None
+    ) -> Iterator[tuple[float, list[Seed]]]:
+        """For each output of a layer with an activity regularizer, its penalty and gradient."""
+        for node in self.graph.nodes:
+            regularizer = node.layer.activity_regularizer
+            if regularizer is None:
+                continue
+            for tensor in node.outputs:
+                value = activations.values[tensor]
+                gradient = None
+                if wanted is not None and wanted[tensor]:
+                    gradient = tape.take(value.shape)
+                    gradient.fill(0)
+                penalty = regularizer.activity_penalty(np.ascontiguousarray(value), gradient)
+                yield penalty, [] if gradient is None else [Seed(tensor, gradient)]
 
     def reset(self) -> None:
         """Start the running figures afresh."""

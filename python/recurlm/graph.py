@@ -89,7 +89,10 @@ class Graph:
         return Activations(values, masks)
 
     def _takes_rows(self, tensor: SymbolicTensor, tape: Tape) -> bool:
-        return tensor not in self.outputs and all(
+        node = tensor.node
+        if tensor in self.outputs or node.layer.activity_regularizer is not None:
+            return False
+        return all(
             node.layer.takes_rows(tape) or (node.layer.passes_on(tape) and self._takes_rows(node.outputs[0], tape))
             for node in self.consumers[tensor]
         )

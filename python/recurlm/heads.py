@@ -98,7 +98,8 @@ class Head:
         call.wanted = [wanted is not None and wanted[source]]
         if ids is None:
             return self._distribution(call, x, target, positions, gradient)
-        rows, total, dx = project(call, self.projection, x, ids, positions.loss, gradient)
+        smoothing = self.loss.label_smoothing
+        rows, total, dx = project(call, self.projection, x, ids, positions.loss, gradient, smoothing)
         self._update_from_rows(rows, positions)
         return self._unweighted(total), [Seed(source, dx)] if dx is not None else []
 
@@ -148,7 +149,7 @@ class Head:
         y_true = self._visible(target, positions)
         if self.loss.sparse:
             return self.loss.targets(y_true, shape, self._label)
-        if self.loss.label_smoothing or y_true.shape != shape:
+        if y_true.shape != shape:
             return None
         ones = y_true == 1
         counts = np.count_nonzero(ones, axis=-1)
@@ -208,6 +209,8 @@ class Head:
 def projection_of(graph: Graph, tensor: SymbolicTensor, loss: Loss | None = None) -> Dense | None:
     """The layer behind ``tensor`` if its softmax can be fused with a cross-entropy, else None."""
     layer = tensor.node.layer
+    if loss is not None and layer.activity_regularizer is not None:  # which needs the outputs
+        return None
     if not isinstance(layer, Dense) or graph.consumers[tensor] or graph.outputs.count(tensor) > 1:
         return None
     linear = layer.activation == "linear"
@@ -216,7 +219,7 @@ def projection_of(graph: Graph, tensor: SymbolicTensor, loss: Loss | None = None
 
 
 def project(
-    call: Call, layer: Dense, x: Array, ids: Ids, weights: Float, gradient: bool
+    call: Call, layer: Dense, x: Array, ids: Ids, weights: Float, gradient: bool, label_smoothing: float = 0.0
 ) -> tuple[Rows, float, Float | None]:
     """What the fused loss says of each row, the weighted loss, and the gradient of x where it is wanted."""
     flat = x.reshape(-1, x.shape[-1])
@@ -245,6 +248,7 @@ def project(
         transposed=layer.transposed,
         accumulate=target is not None and target.accumulate,
         precision=call.tape.precision,
+        label_smoothing=label_smoothing,
     )
     return rows, total, dx
 

@@ -181,7 +181,11 @@ class CategoricalCrossentropy(Loss):
 
 
 class SparseCategoricalCrossentropy(Loss):
-    """``-log p[y]``; y is an id at every position. Rows whose id is ``ignore_class`` count as masked."""
+    """``-log p[y]``; y is an id at every position. Rows whose id is ``ignore_class`` count as masked.
+
+    ``label_smoothing`` (not in Keras, which has it for one-hot labels) gives that share of the target's probability to
+    all classes in equal parts.
+    """
 
     sparse = True
     cross_entropy = True
@@ -192,8 +196,10 @@ class SparseCategoricalCrossentropy(Loss):
         ignore_class: int | None = None,
         reduction: str = "sum_over_batch_size",
         name: str = "sparse_categorical_crossentropy",
+        *,
+        label_smoothing: float = 0.0,
     ) -> None:
-        super().__init__(name, reduction, from_logits=from_logits)
+        super().__init__(name, reduction, from_logits=from_logits, label_smoothing=label_smoothing)
         self.ignore_class = ignore_class
 
     def targets(self, y_true: Array, shape: tuple[int, ...], name: str = "y_true") -> Array:
@@ -216,13 +222,25 @@ class SparseCategoricalCrossentropy(Loss):
         return np.ascontiguousarray((rows != self.ignore_class).T).reshape(-1)
 
     def _forward_rows(self, targets: Array, y_pred: Float, loss: Float) -> None:
-        _core.sparse_categorical_crossentropy_forward(targets, y_pred, loss)
+        if self.label_smoothing:
+            _core.loss_forward("categorical_crossentropy", self._one_hot(targets, y_pred), y_pred, loss)
+        else:
+            _core.sparse_categorical_crossentropy_forward(targets, y_pred, loss)
 
     def _backward_rows(self, targets: Array, y_pred: Float, weights: Float, dy: Float) -> None:
-        _core.sparse_categorical_crossentropy_backward(targets, y_pred, weights, dy)
+        if self.label_smoothing:
+            _core.loss_backward("categorical_crossentropy", self._one_hot(targets, y_pred), y_pred, weights, dy)
+        else:
+            _core.sparse_categorical_crossentropy_backward(targets, y_pred, weights, dy)
+
+    def _one_hot(self, targets: Array, y_pred: Float) -> Float:
+        rows = np.zeros_like(y_pred)
+        rows[np.arange(len(rows)), targets] = 1
+        return self._smoothed(rows)
 
     def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"from_logits": self.from_logits, "ignore_class": self.ignore_class}
+        config = {"from_logits": self.from_logits, "ignore_class": self.ignore_class}
+        return super().get_config() | config | {"label_smoothing": self.label_smoothing}
 
 
 def spread_weight(weight: Any, shape: tuple[int, ...], name: str = "sample_weight") -> Float:

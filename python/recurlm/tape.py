@@ -9,17 +9,26 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core
+from .constraints import Constraint
 from .precision import TrainingPrecision
+from .regularizers import Regularizer
 from .typing import Array, Float, Ids, Mask
 
 States = dict[str, list[Float]]
 
 
 class Parameter:
-    """A trainable array, written in place; ``grad`` is allocated when first needed, ``version`` counts the writes."""
+    """A trainable array, written in place; ``grad`` is allocated when first needed, ``version`` counts the writes.
 
-    def __init__(self, name: str, value: Float) -> None:
+    A regularizer adds to the loss, a constraint is imposed after every update.
+    """
+
+    def __init__(
+        self, name: str, value: Float, regularizer: Regularizer | None = None, constraint: Constraint | None = None
+    ) -> None:
         self.name = name
+        self.regularizer = regularizer
+        self.constraint = constraint
         self.value = np.ascontiguousarray(value, np.float32)
         self.version = 0
         self.grad_is_zero = True

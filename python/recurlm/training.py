@@ -30,6 +30,9 @@ def train_step(model: Model, batch: Batch) -> None:
         model.last_loss = backpropagate(compiled, tape, batch)
         parameters = [p for p in model.trainable_weights if p in tape.written]
         compiled.optimizer.apply(parameters, [tape.rows_of(p) for p in parameters])
+        for parameter in parameters:
+            if parameter.constraint is not None:
+                parameter.assign(parameter.constraint(parameter.value))
     model.step += 1
 
 
@@ -40,6 +43,7 @@ def backpropagate(compiled: Compiled, tape: Tape, batch: Batch) -> float:
     if not math.isfinite(loss):
         raise FloatingPointError(f"the loss is {loss}")
     compiled.graph.backward(tape, seeds, wanted)
+    compiled.add_weight_gradients(tape)
     return loss
 
 

@@ -70,8 +70,15 @@ void replay_recurrent(const Case& c) {
   std::vector<float> saved(static_cast<std::size_t>(spec.saved_size(steps, batch)));
   const std::int32_t* rows = c.has("rows") ? c.array("rows").ints.data() : nullptr;
   const ConstMatrixView x{c.array("x").floats.data(), rows ? c.array("x").shape.at(0) : steps * batch, spec.input_dim};
-  const Sequence sequence{steps,   batch,    x, rows, c.has("mask") ? mask.data() : nullptr,
-                          reverse, h.data(), lstm ? cell.data() : nullptr, saved.data()};
+  const float* state_factors = c.optional("state_factors");
+  std::vector<float> dropped_h(state_factors ? static_cast<std::size_t>(steps * batch * spec.units) : 0);
+  const Sequence sequence{steps,        batch,
+                          x,            rows,
+                          c.has("mask") ? mask.data() : nullptr,
+                          reverse,      h.data(),
+                          lstm ? cell.data() : nullptr,
+                          saved.data(), state_factors,
+                          state_factors ? dropped_h.data() : nullptr};
   recurrent_forward(spec, weights, sequence, workspace);
   c.check("h", h);
   if (lstm) c.check("c", cell);
@@ -98,7 +105,7 @@ void replay_projection_cross_entropy(const Case& c) {
   auto dkernel = c.unwritten("dkernel"), dbias = c.unwritten("dbias");
   std::vector<std::int32_t> ranks(log_probs.size()), predictions(log_probs.size());
   const double loss = projection_cross_entropy(
-      x, projection, c.array("targets").ints.data(), c.optional("weights"),
+      x, projection, c.array("targets").ints.data(), c.optional("weights"), c.number("smoothing"),
       {log_probs.data(), ranks.data(), predictions.data()}, shaped(dx, x),
       {shaped(dkernel, projection.kernel), dbias.data(), false}, workspace);
   c.check("loss", {static_cast<float>(loss)});

@@ -69,6 +69,7 @@ def recurrent_values(case: RecurrentCase) -> Values:
     spec, p = case.spec, gradients.dparameters
     values: Values = {"kind": CELL_KINDS.index(spec.kind), "activation": ACTIVATIONS.index(spec.activation)}
     values |= {"reset_after": spec.reset_after, "reverse": case.reverse, "mask": case.mask}
+    values |= {"state_factors": case.state_factors}
     values |= {"x": case.x, "kernel": case.kernel, "recurrent_kernel": case.recurrent_kernel, "bias": case.bias}
     values |= {
         "precision": int(spec.precision == "bfloat16"),
@@ -86,8 +87,8 @@ def recurrent_cases() -> Iterator[tuple[str, Values]]:
     for spec in CELLS + BFLOAT16_CELLS:
         for sizes in [(0, 3, 7, 5), (2, 0, 3, 5), (1, 1, 1, 1), (5, 3, 7, 33), (3, 17, 5, 16), (2, 61, 20, 131)]:
             for odd in (False, True):
-                case = recurrent_case(spec, sizes, seed=2, masked=odd, reverse=odd, biased=not odd)
-                yield f"{spec} {sizes}{' masked reverse' if odd else ''}", recurrent_values(case)
+                case = recurrent_case(spec, sizes, seed=2, masked=odd, reverse=odd, biased=not odd, dropped=odd)
+                yield f"{spec} {sizes}{' masked reverse dropped' if odd else ''}", recurrent_values(case)
         yield f"{spec} repeated", repeated_values(recurrent_case(spec, (3, 61, 20, 131), seed=2))
 
 
@@ -109,11 +110,12 @@ def projection_cases() -> Iterator[tuple[str, Values]]:
             targets = rng.integers(0, vocabulary, rows, dtype=np.int32)
             weights = rng.uniform(0.1, 1.0, rows).astype(np.float32)
             weights[::3] = 0.0
+            smoothing = 0.1 * transposed
             result = projection_cross_entropy.forward_backward(
-                double(x), double(kernel), double(bias), targets, double(weights)
+                double(x), double(kernel), double(bias), targets, double(weights), smoothing
             )
             values: Values = {"x": x, "kernel": kernel.T if transposed else kernel, "bias": bias, "targets": targets}
-            values |= {"weights": weights, "transposed": transposed}
+            values |= {"weights": weights, "transposed": transposed, "smoothing": smoothing}
             values |= {"precision": int(bfloat16), "tolerance": 2**-6 if bfloat16 else 1e-5}
             values |= {"expected loss": [result.loss], "expected log_probs": result.log_probs}
             values |= {"expected dkernel": result.dkernel.T if transposed else result.dkernel}

@@ -28,6 +28,7 @@ class Forward:
     cell: _core.Cell
     states: tuple[Float32, ...]
     saved: Float32
+    dropped_h: Float32 | None = None  # (T, B, H)
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,7 @@ def forward(case: RecurrentCase, workspace: _core.Workspace | None = None, repea
     for rows, s in zip(states, case.initial, strict=True):
         rows[steps if case.reverse else 0] = s
     saved = unwritten(cell.saved_size(steps, batch))
+    dropped_h = None if case.state_factors is None else unwritten(steps, batch, units)
     _core.recurrent_forward(
         cell,
         repeated.x if repeated else case.x,
@@ -74,8 +76,10 @@ def forward(case: RecurrentCase, workspace: _core.Workspace | None = None, repea
         reverse=case.reverse,
         rows=repeated.rows if repeated else None,
         precision=case.spec.precision,
+        state_factors=case.state_factors,
+        dropped_h=dropped_h,
     )
-    return Forward(cell, states, saved)
+    return Forward(cell, states, saved, dropped_h)
 
 
 def backward(
@@ -115,6 +119,8 @@ def backward(
         accumulate=start is not None,
         rows=repeated.rows if repeated else None,
         precision=case.spec.precision,
+        state_factors=case.state_factors,
+        dropped_h=run.dropped_h,
     )
     return out
 
@@ -128,6 +134,7 @@ def rows_of(case: RecurrentCase, rows: slice) -> RecurrentCase:
         initial=tuple(s[rows].copy() for s in case.initial),
         dfinal=tuple(d[rows].copy() for d in case.dfinal),
         mask=None if case.mask is None else np.ascontiguousarray(case.mask[:, rows]),
+        state_factors=None if case.state_factors is None else case.state_factors[rows].copy(),
     )
 
 
@@ -152,6 +159,7 @@ def projection_cross_entropy(
     transposed: bool = False,
     precision: str = "float32",
     workspace: _core.Workspace | None = None,
+    label_smoothing: float = 0.0,
 ) -> CrossEntropy:
     rows, vocabulary = len(x), kernel.shape[0 if transposed else 1]
     log_probs, dx, dkernel, dbias = (
@@ -176,6 +184,7 @@ def projection_cross_entropy(
         workspace or _core.Workspace(),
         transposed=transposed,
         precision=precision,
+        label_smoothing=label_smoothing,
     )
     return CrossEntropy(loss, log_probs, ranks, predictions, dx, dkernel, dbias)
 

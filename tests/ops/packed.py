@@ -89,7 +89,11 @@ def make(shape: Shape, seed: int = 1) -> Packed:
         cells.append((*cell, case.bias))
         zero = tuple(np.zeros((1, shape.units)) for _ in range(spec.states))
         layers.append(
-            (spec.reference, case.reference_parameters()._replace(kernel=kernels[0], recurrent_kernel=kernels[1]), zero)
+            (
+                spec.reference(),
+                case.reference_parameters()._replace(kernel=kernels[0], recurrent_kernel=kernels[1]),
+                zero,
+            )
         )
         width = shape.units
     # A wide spread of logits, so that log-probabilities differ by more than what a wrong weight could hide behind.

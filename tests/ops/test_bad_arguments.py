@@ -62,6 +62,7 @@ def recurrent_arguments() -> dict[str, dict[str, Any]]:
     forward = {"cell": cell, "x": inputs(3, 2, 5), "kernel": inputs(5, 24), "recurrent_kernel": inputs(6, 24)}
     forward |= {"bias": inputs(24), "h": output(4, 2, 6), "c": output(4, 2, 6), "saved": output(cell.saved_size(3, 2))}
     forward |= {"mask": np.ones((3, 2), bool), "workspace": _core.Workspace()}
+    forward |= {"state_factors": inputs(2, 6), "dropped_h": output(3, 2, 6)}
     backward = {**forward, "dy": inputs(3, 2, 6), "dh": output(2, 6), "dc": output(2, 6), "dx": output(3, 2, 5)}
     backward |= {"dkernel": output(5, 24), "drecurrent_kernel": output(6, 24), "dbias": output(24)}
     return {"recurrent_forward": forward, "recurrent_backward": backward}

@@ -34,7 +34,7 @@ def make(specs: list[CellSpec], units: int, *, transposed: bool = False, biased:
         case = recurrent_case(spec, (1, 1, width, units), seed=i, biased=biased)
         cells.append((calls.core_cell(spec, width, units), case.kernel, case.recurrent_kernel, case.bias))
         zero = tuple(np.zeros((1, units)) for _ in range(spec.states))
-        layers.append((spec.reference, case.reference_parameters(), zero))
+        layers.append((spec.reference(), case.reference_parameters(), zero))
         width = units
     # A wide spread of logits, so that the most probable token leads by more than float32 rounding.
     kernel, bias = normal(rng, units, VOCABULARY, scale=2.0), normal(rng, VOCABULARY)

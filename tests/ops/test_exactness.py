@@ -29,13 +29,13 @@ def piece_of(case: RecurrentCase, steps: slice, initial: tuple[Float32, ...]) ->
     return replace(case, x=case.x[steps], dy=case.dy[steps], mask=mask, initial=initial)
 
 
-@pytest.mark.parametrize("masked", [False, True], ids=["dense", "masked"])
+@pytest.mark.parametrize("odd", [False, True], ids=["dense", "masked-dropped"])
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("spec", CELLS + BFLOAT16_CELLS, ids=str)
-def test_one_long_call_equals_three(spec: CellSpec, reverse: bool, masked: bool, isa: str) -> None:
+def test_one_long_call_equals_three(spec: CellSpec, reverse: bool, odd: bool, isa: str) -> None:
     """States forward; dx and the gradient of the initial state backward. (Sums over time of parameters' gradients are
     associated differently in pieces.)"""
-    case = recurrent_case(spec, (11, 5, 9, 21), seed=1, masked=masked, reverse=reverse)
+    case = recurrent_case(spec, (11, 5, 9, 21), seed=1, masked=odd, reverse=reverse, dropped=odd)
     whole = calls.forward(case)
     pieces = [slice(0, 3), slice(3, 4), slice(4, 11)]
     order = pieces[::-1] if reverse else pieces
@@ -61,12 +61,12 @@ def test_one_long_call_equals_three(spec: CellSpec, reverse: bool, masked: bool,
 
 # Batches on both sides of the height of a block of accumulators; widths that leave a partial panel.
 @pytest.mark.parametrize("sizes", [(3, 17, 7, 33), (2, 40, 33, 16)], ids=str)
-@pytest.mark.parametrize("masked", [False, True], ids=["dense", "masked"])
+@pytest.mark.parametrize("odd", [False, True], ids=["dense", "masked-dropped"])
 @pytest.mark.parametrize("spec", CELLS + BFLOAT16_CELLS, ids=str)
 def test_a_batch_equals_its_rows(
-    spec: CellSpec, masked: bool, sizes: tuple[int, int, int, int], isa: str, threads: int
+    spec: CellSpec, odd: bool, sizes: tuple[int, int, int, int], isa: str, threads: int
 ) -> None:
-    case = recurrent_case(spec, sizes, seed=2, masked=masked)
+    case = recurrent_case(spec, sizes, seed=2, masked=odd, dropped=odd)
     run = calls.forward(case)
     states = [s.copy() for s in run.states]
     gradients = calls.backward(case, run)
@@ -217,7 +217,7 @@ def optimisers(rng: np.random.Generator) -> dict[str, Float32]:
 
 def recurrent(spec: CellSpec, sizes: tuple[int, int, int, int]) -> Callable[[np.random.Generator], dict[str, Float32]]:
     def run(rng: np.random.Generator) -> dict[str, Float32]:
-        case = recurrent_case(spec, sizes, seed=5, masked=True)
+        case = recurrent_case(spec, sizes, seed=5, masked=True, dropped=True)
         forward = calls.forward(case)
         out = {f"state {i}": s.copy() for i, s in enumerate(forward.states)}
         return out | calls.backward(case, forward).arrays()

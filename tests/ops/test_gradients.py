@@ -31,7 +31,7 @@ def numeric_recurrent(case: RecurrentCase) -> dict[str, Array]:
     outputs, final = (slice(0, steps), 0) if case.reverse else (slice(1, steps + 1), steps)
 
     def value() -> float:
-        run = recurrent.forward(case.spec.reference, p, x, initial, case.mask, case.reverse)
+        run = recurrent.forward(case.spec.reference(case.state_factors), p, x, initial, case.mask, case.reverse)
         ends = sum((d * s[final]).sum() for d, s in zip(case.dfinal, run.states, strict=True))
         return float((case.dy * run.states[0][outputs]).sum() + ends)
 
@@ -42,9 +42,10 @@ def numeric_recurrent(case: RecurrentCase) -> dict[str, Array]:
 
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("masked", [False, True], ids=["dense", "masked"])
+@pytest.mark.parametrize("dropped", [False, True], ids=["kept", "dropped"])
 @pytest.mark.parametrize("spec", CELLS, ids=str)
-def test_recurrent(spec: CellSpec, masked: bool, reverse: bool, isa: str) -> None:
-    case = recurrent_case(spec, (3, 2, 3, 2), seed=1, masked=masked, reverse=reverse)
+def test_recurrent(spec: CellSpec, dropped: bool, masked: bool, reverse: bool, isa: str) -> None:
+    case = recurrent_case(spec, (3, 2, 3, 2), seed=1, masked=masked, reverse=reverse, dropped=dropped)
     expected = numeric_recurrent(case)
     _, gradients = case.reference()
     reference = [gradients.dx, *gradients.dparameters, *gradients.dinitial]

@@ -29,11 +29,13 @@ def inputs(rows: int, vocabulary: int) -> tuple[Float32, Float32, Float32, Int32
 
 
 @functools.cache
-def reference(rows: int, vocabulary: int, biased: bool, weighted: bool) -> projection_cross_entropy.Result:
+def reference(
+    rows: int, vocabulary: int, biased: bool, weighted: bool, smoothing: float = 0.0
+) -> projection_cross_entropy.Result:
     x, kernel, bias, targets, weights = inputs(rows, vocabulary)
     w = double(weights) if weighted else np.ones(rows)
     b = double(bias) if biased else None
-    return projection_cross_entropy.forward_backward(double(x), double(kernel), b, targets, w)
+    return projection_cross_entropy.forward_backward(double(x), double(kernel), b, targets, w, smoothing)
 
 
 def assert_agrees(
@@ -76,6 +78,14 @@ def test_agrees_with_reference(
     if transposed:
         expected = expected._replace(dkernel=expected.dkernel.T)
     assert_agrees(actual, expected, targets, biased)
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 1.0])
+@pytest.mark.parametrize(("rows", "vocabulary"), [(0, 5), (1, 1), (13, 65), (300, 257), (1099, 600)])
+def test_label_smoothing(rows: int, vocabulary: int, smoothing: float, isa: str, threads: int) -> None:
+    x, kernel, bias, targets, weights = inputs(rows, vocabulary)
+    actual = calls.projection_cross_entropy(x, kernel, bias, targets, weights, label_smoothing=smoothing)
+    assert_agrees(actual, reference(rows, vocabulary, True, True, smoothing), targets, True)
 
 
 @pytest.mark.parametrize("transposed", [False, True], ids=["kernel", "transposed"])

@@ -36,10 +36,15 @@ SIZES = [
 
 @functools.cache
 def with_reference(
-    spec: CellSpec, sizes: tuple[int, int, int, int], masked: bool, reverse: bool, biased: bool = True
+    spec: CellSpec,
+    sizes: tuple[int, int, int, int],
+    masked: bool,
+    reverse: bool,
+    biased: bool = True,
+    dropped: bool = False,
 ) -> tuple[RecurrentCase, recurrent.Run, recurrent.Gradients]:
     """Computed once for all instruction sets and numbers of threads."""
-    case = recurrent_case(spec, sizes, seed=7, masked=masked, reverse=reverse, biased=biased)
+    case = recurrent_case(spec, sizes, seed=7, masked=masked, reverse=reverse, biased=biased, dropped=dropped)
     return case, *case.reference()
 
 
@@ -60,6 +65,28 @@ def test_agrees_with_reference(
     spec: CellSpec, sizes: tuple[int, int, int, int], masked: bool, reverse: bool, isa: str, threads: int
 ) -> None:
     assert_agrees(*with_reference(spec, sizes, masked, reverse))
+
+
+@pytest.mark.parametrize(("masked", "reverse"), [(False, False), (True, True)], ids=["plain", "masked-reverse"])
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("spec", CELLS[:4], ids=str)
+def test_recurrent_dropout(
+    spec: CellSpec, sizes: tuple[int, int, int, int], masked: bool, reverse: bool, isa: str, threads: int
+) -> None:
+    assert_agrees(*with_reference(spec, sizes, masked, reverse, dropped=True))
+
+
+@pytest.mark.parametrize("spec", CELLS[:4], ids=str)
+def test_factors_of_one_change_no_bit(spec: CellSpec, isa: str, threads: int) -> None:
+    case = recurrent_case(spec, (5, 61, 40, 50), seed=13, masked=True)
+    ones = replace(case, state_factors=np.ones((61, 50), np.float32))
+    kept, dropped = calls.forward(case), calls.forward(ones)
+    for actual, expected in zip(dropped.states, kept.states, strict=True):
+        np.testing.assert_array_equal(actual, expected)
+    expected_arrays = calls.backward(case, kept).arrays()
+    for name, actual in calls.backward(ones, dropped).arrays().items():
+        # dh + (a + b) where dropped, (dh + a) + b where not.
+        calls.assert_close(actual, expected_arrays[name].astype(np.float64), GRADIENTS, name)
 
 
 @pytest.mark.parametrize(("masked", "reverse"), [(True, False), (False, True)], ids=["masked", "reverse"])

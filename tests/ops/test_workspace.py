@@ -16,7 +16,7 @@ Call = Callable[[_core.Workspace], object]
 
 
 def recurrent_call(spec: CellSpec, sizes: tuple[int, int, int, int]) -> Call:
-    case = recurrent_case(spec, sizes, seed=1, masked=True)
+    case = recurrent_case(spec, sizes, seed=1, masked=True, dropped=True)
     return lambda workspace: calls.backward(case, calls.forward(case, workspace), workspace)
 
 

@@ -173,3 +173,36 @@ def test_layers_called_alone_agree() -> None:
         several = isinstance(got, list)
         for a, b in zip(got if several else [got], expected if several else [expected], strict=True):
             np.testing.assert_allclose(a, keras.ops.convert_to_numpy(b), atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["SimpleRNN", "GRU", "LSTM"])
+def test_regularizers_and_constraints(cell: str) -> None:
+    models = []
+    for library in (keras, recurlm):
+        made, penal, hold = library.layers, library.regularizers, library.constraints
+        x = library.Input((None,), dtype="int32")
+        y = made.Embedding(V, 5, embeddings_regularizer=penal.L1(0.02), embeddings_constraint=hold.UnitNorm(axis=1))(x)
+        y = getattr(made, cell)(
+            7,
+            kernel_regularizer=penal.L1L2(0.01, 0.03),
+            recurrent_regularizer="l2",
+            bias_regularizer=penal.L2(0.1),
+            activity_regularizer=None if cell == "SimpleRNN" else penal.L2(0.05),  # Keras 3.15's SimpleRNN forgets it
+            recurrent_constraint=hold.MaxNorm(0.8),
+            bias_constraint="non_neg",
+            return_sequences=True,
+        )(y)
+        y = made.Dropout(0.0, activity_regularizer="l1")(y)
+        top = made.Dense(V, activation="softmax", kernel_constraint=hold.MinMaxNorm(0.5, 0.9, rate=0.5))(y)
+        models.append(library.Model(x, top))
+    theirs, ours = models
+    weights = [0.5 * normal(RNG, *w.shape) for w in theirs.get_weights()]
+    x, y = batch(True)
+    for model, optimizer in ((theirs, keras.optimizers.SGD(0.1)), (ours, optimizers.SGD(0.1))):
+        model.set_weights(weights)
+        model.compile(optimizer, "sparse_categorical_crossentropy")
+    for _ in range(3):
+        assert ours.train_on_batch(x, y) == pytest.approx(float(theirs.train_on_batch(x, y)), abs=1e-5)
+    assert ours.evaluate(x, y, verbose=0) == pytest.approx(theirs.evaluate(x, y, verbose=0), abs=1e-5)
+    for a, b in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)

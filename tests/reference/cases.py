@@ -43,11 +43,11 @@ class CellSpec:
     def states(self) -> int:
         return 2 if self.kind == "lstm" else 1
 
-    @property
-    def reference(self) -> recurrent.Cell:
+    def reference(self, state_factors: Float32 | None = None) -> recurrent.Cell:
+        factors = 1.0 if state_factors is None else double(state_factors)
         if self.kind == "rnn":
-            return SimpleRNN(self.activation)
-        return GRU(self.reset_after) if self.kind == "gru" else LSTM()
+            return SimpleRNN(self.activation, factors)
+        return GRU(self.reset_after, factors) if self.kind == "gru" else LSTM(factors)
 
     def bias_shape(self, units: int) -> tuple[int, ...]:
         return (2, 3 * units) if self.kind == "gru" and self.reset_after else (self.gates * units,)
@@ -87,6 +87,7 @@ class RecurrentCase:
     dfinal: tuple[Float32, ...]  # (B, H) each
     mask: Mask | None = None  # (T, B)
     reverse: bool = False
+    state_factors: Float32 | None = None  # (B, H), of recurrent dropout
 
     @property
     def sizes(self) -> tuple[int, int, int, int]:
@@ -102,7 +103,7 @@ class RecurrentCase:
         return recurrent.Parameters(*kernels, bias)
 
     def reference(self) -> tuple[recurrent.Run, recurrent.Gradients]:
-        cell, p = self.spec.reference, self.reference_parameters()
+        cell, p = self.spec.reference(self.state_factors), self.reference_parameters()
         initial = tuple(double(s) for s in self.initial)
         run = recurrent.forward(cell, p, double(self.x), initial, self.mask, self.reverse)
         dfinal = tuple(double(d) for d in self.dfinal)
@@ -117,8 +118,9 @@ def recurrent_case(
     masked: bool = False,
     reverse: bool = False,
     biased: bool = True,
+    dropped: bool = False,
 ) -> RecurrentCase:
-    """sizes: T, B, D, H. A mask keeps about two steps of three, in no particular order."""
+    """sizes: T, B, D, H. A mask keeps about two steps of three, in no particular order, dropout half of the states."""
     steps, batch, width, units = sizes
     rng = np.random.default_rng(seed)
     columns = spec.gates * units
@@ -133,4 +135,5 @@ def recurrent_case(
         tuple(normal(rng, batch, units) for _ in range(spec.states)),
         rng.random((steps, batch)) < 0.67 if masked else None,
         reverse,
+        2 * (rng.random((batch, units)) < 0.5).astype(np.float32) if dropped else None,
     )

@@ -14,6 +14,9 @@ n = tanh(x W_n + b_n + r ⊙ (h_prev U_n + b′_n))          z and r add b and b
 Both:
 
 h = z ⊙ h_prev + (1 − z) ⊙ n
+
+Recurrent dropout puts h_prev ⊙ m, with `state_factors` m (B, H), in the place of the h_prev that meets U, but not of
+the one that z keeps.
 """
 
 from dataclasses import dataclass
@@ -33,18 +36,19 @@ def gates(a: Array) -> list[Array]:
 @dataclass(frozen=True)
 class GRU:
     reset_after: bool = True
+    state_factors: Array | float = 1.0
 
     def step(self, p: Parameters, x: Array, state: State) -> tuple[State, tuple[Array, ...]]:
         """x (B, D), state (h_prev (B, H),) -> new state and what `step_backward` needs."""
-        (prev_h,) = state
+        prev_h, m = state[0], state[0] * self.state_factors
         bias, recurrent_bias = p.bias if self.reset_after else (p.bias, np.zeros_like(p.bias))
         xz, xr, xn = gates(x @ p.kernel + bias)
         uz, ur, un = gates(p.recurrent_kernel)
         bz, br, bn = gates(recurrent_bias)
-        z = sigmoid(xz + prev_h @ uz + bz)
-        r = sigmoid(xr + prev_h @ ur + br)
+        z = sigmoid(xz + m @ uz + bz)
+        r = sigmoid(xr + m @ ur + br)
         # q: what the reset gate multiplies, behind the product or in front of it.
-        q = prev_h @ un + bn if self.reset_after else prev_h
+        q = m @ un + bn if self.reset_after else m
         n = np.tanh(xn + (r * q if self.reset_after else (r * q) @ un))
         h = z * prev_h + (1.0 - z) * n
         return (h,), (x, prev_h, z, r, n, q)
@@ -55,21 +59,22 @@ class GRU:
         ∂h/∂z = h_prev − n,  ∂h/∂n = 1 − z; σ′ and tanh′ turn gradients of gates into gradients of their arguments (da).
         """
         x, prev_h, z, r, n, q = cache
+        m = prev_h * self.state_factors
         (dh,) = dstate
         uz, ur, un = gates(p.recurrent_kernel)
         daz = dh * (prev_h - n) * z * (1.0 - z)
         dan = dh * (1.0 - z) * (1.0 - n * n)
         if self.reset_after:  # n's argument holds r ⊙ q with q = h_prev U_n + b′_n
             dr, dq = dan * q, dan * r
-            dprev_h, dun = dq @ un.T, prev_h.T @ dq
+            dm, dun = dq @ un.T, m.T @ dq
         else:  # n's argument holds (r ⊙ h_prev) U_n
             drq = dan @ un.T
-            dr, dq = drq * prev_h, dan
-            dprev_h, dun = drq * r, (r * prev_h).T @ dan
+            dr, dq = drq * m, dan
+            dm, dun = drq * r, (r * m).T @ dan
         dar = dr * r * (1.0 - r)
-        dprev_h += dh * z + daz @ uz.T + dar @ ur.T
+        dprev_h = dh * z + self.state_factors * (dm + daz @ uz.T + dar @ ur.T)
         da = np.concatenate([daz, dar, dan], axis=-1)  # (B, 3H), of x W + b
-        drecurrent = np.concatenate([prev_h.T @ daz, prev_h.T @ dar, dun], axis=-1)
+        drecurrent = np.concatenate([m.T @ daz, m.T @ dar, dun], axis=-1)
         dbias = da.sum(axis=0)
         if self.reset_after:
             dbias = np.stack([dbias, np.concatenate([daz, dar, dq], axis=-1).sum(axis=0)])

@@ -15,6 +15,9 @@ da_i = dc ⊙ g ⊙ i (1 − i)                  da_f = dc ⊙ c_prev ⊙ f (1 �
 da_g = dc ⊙ i ⊙ (1 − g²)                   da_o = dh ⊙ tanh(c) ⊙ o (1 − o)
 dx = da Wᵀ          dh_prev = da Uᵀ        dc_prev = dc ⊙ f
 dW = xᵀ da          dU = h_prevᵀ da        db = Σ_rows da
+
+Recurrent dropout puts h_prev ⊙ m, with `state_factors` m (B, H), in the place of h_prev (Gal and Ghahramani 2016, "A
+theoretically grounded application of dropout in recurrent neural networks").
 """
 
 from dataclasses import dataclass
@@ -28,9 +31,11 @@ from tests.reference.recurrent import Parameters, State
 
 @dataclass(frozen=True)
 class LSTM:
+    state_factors: Array | float = 1.0
+
     def step(self, p: Parameters, x: Array, state: State) -> tuple[State, tuple[Array, ...]]:
         """x (B, D), state (h_prev, c_prev), each (B, H) -> new state and what `step_backward` needs."""
-        prev_h, prev_c = state
+        prev_h, prev_c = state[0] * self.state_factors, state[1]
         ai, af, ag, ao = np.split(x @ p.kernel + prev_h @ p.recurrent_kernel + p.bias, 4, axis=-1)
         i, f, g, o = sigmoid(ai), sigmoid(af), np.tanh(ag), sigmoid(ao)
         c = f * prev_c + i * g
@@ -49,4 +54,4 @@ class LSTM:
         dao = dh * tanh_c * o * (1.0 - o)
         da = np.concatenate([dai, daf, dag, dao], axis=-1)  # (B, 4H)
         gradients = Parameters(x.T @ da, prev_h.T @ da, da.sum(axis=0))
-        return da @ p.kernel.T, (da @ p.recurrent_kernel.T, dc * f), gradients
+        return da @ p.kernel.T, (da @ p.recurrent_kernel.T * self.state_factors, dc * f), gradients

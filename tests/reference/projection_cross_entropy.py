@@ -2,9 +2,11 @@
 
 logits = x W + b                           (R, V)
 log p  = log_softmax(logits)
-L      = −Σ_r w[r] log p[r, target[r]]
+q[r]   = (1 − s) onehot(target[r]) + s / V              label smoothing s (Szegedy et al. 2016, "Rethinking the
+                                                        Inception architecture"), section 7
+L      = −Σ_r w[r] Σ_v q[r, v] log p[r, v]
 
-dlogits[r, v] = w[r] (p[r, v] − [v = target[r]])        then as in linear.py
+dlogits[r, v] = w[r] (p[r, v] − q[r, v])                then as in linear.py
 
 The rank of a target is its position when entries are sorted by probability, equal ones by index; rank 0 is the arg max.
 """
@@ -27,7 +29,9 @@ class Result(NamedTuple):
     logits: Array  # (R, V)
 
 
-def forward_backward(x: Array, kernel: Array, bias: Array | None, targets: Ids, weights: Array) -> Result:
+def forward_backward(
+    x: Array, kernel: Array, bias: Array | None, targets: Ids, weights: Array, smoothing: float = 0.0
+) -> Result:
     """x (R, D), kernel (D, V), bias (V,), targets (R,), weights (R,); a row of weight 0 is padding."""
     padding = weights == 0.0
     rows = np.arange(len(x))
@@ -38,10 +42,11 @@ def forward_backward(x: Array, kernel: Array, bias: Array | None, targets: Ids, 
     own = logits[rows, targets][:, None]  # (R, 1)
     earlier = np.arange(logits.shape[1]) < targets[:, None]  # (R, V)
     ranks = ((logits > own) | ((logits == own) & earlier)).sum(axis=1)
-    dlogits = np.exp(log_p)
-    dlogits[rows, targets] -= 1.0
+    q = np.full_like(log_p, smoothing / logits.shape[1])
+    q[rows, targets] += 1.0 - smoothing
+    dlogits = np.exp(log_p) - q
     return Result(
-        -float(weights @ log_probs),
+        -float(weights @ (q * log_p).sum(axis=1)),
         log_probs,
         np.where(padding, -1, ranks),
         np.where(padding, -1, logits.argmax(axis=1)),

@@ -16,5 +16,6 @@ from ._infer import *
 from ._losses import *
 from ._machine import *
 from ._optimizers import *
+from ._penalties import *
 from ._recurrent import *
 from ._rows import *

@@ -20,6 +20,7 @@ def projection_cross_entropy(
     transposed: bool = False,
     accumulate: bool = False,
     precision: str = "float32",
+    label_smoothing: float = 0.0,
 ) -> float:
     """Linear projection, log-softmax and cross-entropy over row chunks, so that no (R, V) array ever exists.
 
@@ -28,6 +29,10 @@ def projection_cross_entropy(
     probable than the target and the arg max. Equal entries stand in the order of their ids, so rank 0 is a correct
     prediction. Gradients are of the returned value. A row of weight 0 is padding: its target is not looked at, its
     log_prob is 0, its rank -1 and prediction -1.
+
+    ``label_smoothing`` s mixes the one-hot target with the uniform distribution: with q = (1 - s) onehot + s / V the
+    returned value is ``sum_r -weights[r] * sum_v q[r, v] * log p[r, v]``. What is written per row is of the target
+    alone.
     """
 
 def loss_forward(name: str, y_true: Float, y_pred: Float, loss: Float) -> None:

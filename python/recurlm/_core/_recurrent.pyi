@@ -38,6 +38,8 @@ def recurrent_forward(
     reverse: bool = False,
     rows: Ids | None = None,
     precision: str = "float32",
+    state_factors: Float | None = None,
+    dropped_h: Float | None = None,
 ) -> None:
     """Run the cell over x (T, B, D) or, with ``rows`` (T, B), over x[rows] of an x (R, D), each of whose rows is
     multiplied once however often it stands there.
@@ -46,6 +48,9 @@ def recurrent_forward(
     initial state. Afterwards h[1:] (h[:T] if ``reverse``) are the outputs in input order and h[T] (h[0] if
     ``reverse``) is the final state. Where mask (T, B) is False the state passes on unchanged. ``reverse`` runs from
     the last step to the first. ``saved`` (1-D, ``cell.saved_size(T, B)``) is written.
+
+    Recurrent dropout: the previous state is multiplied by ``state_factors`` (B, H) where it enters a product, and
+    nowhere else; what entered them is kept in ``dropped_h`` (T, B, H).
     """
 
 def recurrent_backward(
@@ -71,6 +76,8 @@ def recurrent_backward(
     accumulate: bool = False,
     rows: Ids | None = None,
     precision: str = "float32",
+    state_factors: Float | None = None,
+    dropped_h: Float | None = None,
 ) -> None:
     """Gradients. dy (T, B, H) with respect to every output, in input order; dx has x's shape and may lie where dy does.
 

@@ -1,8 +1,8 @@
 """Layers, with Keras's names, arguments, defaults, weight order and gate order."""
 
 from .base import Layer, SymbolicTensor
+from .cells import GRU, LSTM, SimpleRNN
 from .core import Dense, Embedding, Input, InputLayer, Masking
-from .recurrent import GRU, LSTM, SimpleRNN
 from .regularization import Dropout
 
 __all__ = [

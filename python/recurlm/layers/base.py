@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from .. import constraints, regularizers
 from ..arrays import to_batch_major, to_inner
 from ..naming import automatic_name
 from ..tape import Call, Parameter, Tape
@@ -50,12 +51,26 @@ class Layer:
     """
 
     takes_ids: ClassVar[bool] = False
+    # Each of these weights has arguments, and attributes, ``<name>_regularizer`` and ``<name>_constraint``.
+    weight_options: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: Any = None, **keras: Any) -> None:
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = None,
+        activity_regularizer: Any = None,
+        **keras: Any,
+    ) -> None:
+        self.activity_regularizer = regularizers.get(activity_regularizer)
+        for option in self.weight_options:
+            setattr(self, f"{option}_regularizer", regularizers.get(keras.pop(f"{option}_regularizer", None)))
+            setattr(self, f"{option}_constraint", constraints.get(keras.pop(f"{option}_constraint", None)))
         for key, value in keras.items():
             if key in _WITHOUT_EFFECT:
                 continue
-            if not key.endswith(("_regularizer", "_constraint", "_quantizer")) and key != "lora_rank":
+            if not key.endswith("_quantizer") and key != "lora_rank":
                 raise TypeError(f"{type(self).__name__} has no argument {key!r}")
             if value is not None:
                 raise ValueError(f"{type(self).__name__}: {key} is not supported; only None is, got {value!r}")
@@ -150,14 +165,25 @@ class Layer:
 
     # Weights --------------------------------------------------------------------------------------------------------
 
-    def add_weight(self, name: str, shape: Sequence[int], initializer: Callable[[Sequence[int]], Any]) -> Parameter:
-        """Create a parameter; ValueError if a callable initializer gives another shape."""
+    def add_weight(
+        self,
+        name: str,
+        shape: Sequence[int],
+        initializer: Callable[[Sequence[int]], Any],
+        option: str | None = None,
+    ) -> Parameter:
+        """Create a parameter; ValueError if a callable initializer gives another shape.
+
+        ``option`` is its name among ``weight_options`` where that is not ``name``.
+        """
         value = np.asarray(initializer(tuple(shape)), np.float32)
         if value.shape != tuple(shape):
             raise ValueError(
                 f"{self.name}: the initializer of {name} gave shape {value.shape}, expected {tuple(shape)}"
             )
-        self.weights.append(Parameter(name, value))
+        option = option or name
+        regularizer, constraint = (getattr(self, f"{option}_{kind}", None) for kind in ("regularizer", "constraint"))
+        self.weights.append(Parameter(name, value, regularizer, constraint))
         return self.weights[-1]
 
     @property
@@ -186,7 +212,14 @@ class Layer:
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as JSON can hold them."""
-        return {"name": self.name, "trainable": self.trainable}
+        config: dict[str, Any] = {"name": self.name, "trainable": self.trainable}
+        config["activity_regularizer"] = regularizers.serialize(self.activity_regularizer)
+        for option in self.weight_options:
+            key = f"{option}_regularizer"
+            config[key] = regularizers.serialize(getattr(self, key))
+            key = f"{option}_constraint"
+            config[key] = constraints.serialize(getattr(self, key))
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Layer":

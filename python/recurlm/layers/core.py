@@ -6,9 +6,11 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from .. import _core, initializers
+from ..seeding import check_seed
 from ..tape import Call, Parameter
 from ..typing import Array, Float, Ids, Mask, Shape
 from .base import Layer, Node, SymbolicTensor, check_positive
+from .regularization import Purpose, check_rate, draw_factors
 
 ACTIVATIONS = ("linear", "tanh", "sigmoid", "relu", "softmax")
 
@@ -73,9 +75,12 @@ class Embedding(Layer):
     """Rows of a table: ids (B, T) -> (B, T, output_dim), or (B,) -> (B, output_dim).
 
     ``mask_zero=True`` makes id 0 padding: the layers above skip those steps and the loss does not count them.
+    ``dropout`` (not in Keras) drops whole ids in training: each is zero wherever it stands in the batch, with this
+    probability (Gal and Ghahramani, 2016).
     """
 
     takes_ids: ClassVar[bool] = True
+    weight_options = ("embeddings",)
 
     def __init__(
         self,
@@ -84,9 +89,14 @@ class Embedding(Layer):
         embeddings_initializer: Any = "uniform",
         mask_zero: bool = False,
         weights: Any = None,
+        *,
+        dropout: float = 0.0,
+        seed: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.dropout = check_rate(self.name, "dropout", dropout)
+        self.seed = None if seed is None else check_seed(seed)
         self.input_dim = check_positive(self.name, "input_dim", input_dim)
         self.output_dim = check_positive(self.name, "output_dim", output_dim)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
@@ -121,7 +131,18 @@ class Embedding(Layer):
             call.saved["rows"] = None
         call.saved["ids"] = ids
         _core.embedding_forward(ids.reshape(-1), self.embeddings.value, y.reshape(-1, self.output_dim))
+        self._drop_ids(call, y)
         return [y]
+
+    def _drop_ids(self, call: Call, y: Array) -> None:
+        """The rows of y, or of its gradient, times the factor of the id that each belongs to."""
+        if self.dropout == 0 or not call.tape.training:
+            return
+        factors = draw_factors(call, "factors", (self.input_dim,), self.dropout, self.seed, Purpose.IDS)
+        ids = call.saved["ids"].reshape(-1)
+        each = np.take(factors, ids, out=call.buffer("each", ids.shape), mode="clip")
+        rows = y.reshape(-1, self.output_dim)
+        np.multiply(rows, each[:, None], out=rows)
 
     def _distinct(self, call: Call, ids: Ids) -> Ids:
         rows = call.saved["rows"] = call.buffer("rows", ids.shape, np.int32)
@@ -137,6 +158,7 @@ class Embedding(Layer):
     def backward(self, call: Call, grads: list[Float | None]) -> list[Float | None]:
         if self.trainable and grads[0] is not None:
             rows = call.saved["ids"].reshape(-1)
+            self._drop_ids(call, grads[0])
             call.tape.add_rows(self.embeddings, rows)
             _core.embedding_backward(rows, grads[0].reshape(-1, self.output_dim), self.embeddings.grad)
         return [None]
@@ -147,6 +169,8 @@ class Embedding(Layer):
             "output_dim": self.output_dim,
             "embeddings_initializer": initializers.serialize(self.embeddings_initializer),
             "mask_zero": self.mask_zero,
+            "dropout": self.dropout,
+            "seed": self.seed,
         }
 
 
@@ -164,6 +188,8 @@ class Dense(Layer):
     ``tied_to`` (not in Keras) takes an ``Embedding`` whose table, transposed, is the kernel: ``units`` must be its
     ``input_dim``, the input width its ``output_dim``, and ``weights`` holds the bias alone.
     """
+
+    weight_options = ("kernel", "bias")
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""SimpleRNN, GRU and LSTM: one layer around the core's cell, three names, Keras's arguments, weights and gate order."""
+"""What SimpleRNN, GRU and LSTM have in common: one layer around the core's cell."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from ..tape import Call, Parameter, States, Tape
 from ..typing import Array, Float, Mask, Shape
 from .base import Layer, check_positive
 from .core import check_activation
-from .regularization import draw_dropout
+from .regularization import Purpose, check_rate, draw_dropout, draw_factors
 
 
 class Recurrent(Layer):
@@ -21,8 +21,15 @@ class Recurrent(Layer):
     the final states follow as outputs of their own. A masked step passes the state on, and the previous output stands
     there, or zero with ``zero_output_for_mask``. ``go_backwards`` reads the sequence from its end and returns outputs
     (and their mask, which Keras leaves as it is) in that order. ``stateful`` carries the final state of row i of a
-    batch to row i of the next, until ``reset_states()``. ``dropout`` drops inputs, one draw a sequence.
+    batch to row i of the next, until ``reset_states()``.
+
+    In training ``dropout`` drops inputs and ``recurrent_dropout`` the previous state where it enters the recurrent
+    product, each with one mask for all steps and gates of a sequence (Gal and Ghahramani, 2016; Keras draws one for
+    each gate). ``weight_drop`` (not in Keras) drops elements of the recurrent kernel, one draw a batch (Merity et al.,
+    2018).
     """
+
+    weight_options = ("kernel", "recurrent", "bias")
 
     kind: ClassVar[str]
     gates: ClassVar[int]
@@ -42,6 +49,7 @@ class Recurrent(Layer):
         bias_initializer: Any = "zeros",
         dropout: float = 0.0,
         recurrent_dropout: float = 0.0,
+        weight_drop: float = 0.0,
         seed: int | None = None,
         return_sequences: bool = False,
         return_state: bool = False,
@@ -53,15 +61,13 @@ class Recurrent(Layer):
         super().__init__(**kwargs)
         self.units = check_positive(self.name, "units", units)
         self.activation = check_activation(self.name, "activation", activation, self.supported_activations)
-        if recurrent_dropout != 0:
-            raise ValueError(f"{self.name}: recurrent_dropout is not supported; only 0 is, got {recurrent_dropout!r}")
-        if not 0 <= dropout < 1:
-            raise ValueError(f"{self.name}: dropout must be from 0 to below 1, got {dropout!r}")
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
-        self.dropout = float(dropout)
+        self.dropout = check_rate(self.name, "dropout", dropout)
+        self.recurrent_dropout = check_rate(self.name, "recurrent_dropout", recurrent_dropout)
+        self.weight_drop = check_rate(self.name, "weight_drop", weight_drop)
         self.seed = None if seed is None else check_seed(seed)
         self.return_sequences, self.return_state = return_sequences, return_state
         self.go_backwards = go_backwards
@@ -92,7 +98,8 @@ class Recurrent(Layer):
         width = input_shapes[0][2] or 0
         columns = self.gates * self.units
         self.kernel = self.add_weight("kernel", (width, columns), self.kernel_initializer)
-        self.recurrent_kernel = self.add_weight("recurrent_kernel", (self.units, columns), self.recurrent_initializer)
+        shape = (self.units, columns)
+        self.recurrent_kernel = self.add_weight("recurrent_kernel", shape, self.recurrent_initializer, "recurrent")
         if self.use_bias:
             self.bias = self.add_weight("bias", self.bias_shape(), self.initial_bias)
         self.cell = _core.Cell(self.kind, width, self.units, activation=self.activation, reset_after=self.reset_after)
@@ -139,12 +146,13 @@ class Recurrent(Layer):
         states = [call.buffer(f"state {i}", (steps + 1, batch, self.units)) for i in range(self.state_count)]
         for state, initial in zip(states, self._initial_states(call, inputs, batch), strict=True):
             state[first] = initial
-        call.saved.update(x=x, states=states)
+        call.saved.update(x=x, states=states, recurrent_kernel=self._thinned_kernel(call))
+        call.saved.update(self._dropped_states(call, steps, batch))
         _core.recurrent_forward(
             self.cell,
             x,
             self.kernel.value,
-            self.recurrent_kernel.value,
+            call.saved["recurrent_kernel"],
             None if self.bias is None else self.bias.value,
             states[0],
             states[1] if len(states) > 1 else None,
@@ -154,6 +162,8 @@ class Recurrent(Layer):
             reverse=self.go_backwards,
             rows=call.rows,
             precision=call.tape.precision,
+            state_factors=call.saved["state_factors"],
+            dropped_h=call.saved["dropped_h"],
         )
         finals = [state[last] for state in states]
         if self.stateful:
@@ -171,11 +181,12 @@ class Recurrent(Layer):
         dx = self._input_gradient(call, x, grads[0]) if call.wanted[0] else None
         accumulate = call.tape.accumulate(self.trainable_weights)
         bias = self.bias if self.trainable else None
+        drecurrent_kernel = self._recurrent_gradient(call, accumulate) if self.trainable else None
         _core.recurrent_backward(
             self.cell,
             x,
             self.kernel.value,
-            self.recurrent_kernel.value,
+            call.saved["recurrent_kernel"],
             None if self.bias is None else self.bias.value,
             states[0],
             states[1] if len(states) > 1 else None,
@@ -186,14 +197,18 @@ class Recurrent(Layer):
             finals[1] if len(finals) > 1 else None,
             dx,
             self.kernel.grad if self.trainable else None,
-            self.recurrent_kernel.grad if self.trainable else None,
+            drecurrent_kernel,
             None if bias is None else bias.grad,
             call.tape.workspace,
             reverse=self.go_backwards,
             accumulate=accumulate,
             rows=call.rows,
             precision=call.tape.precision,
+            state_factors=call.saved["state_factors"],
+            dropped_h=call.saved["dropped_h"],
         )
+        if drecurrent_kernel is not None:
+            self._add_thinned_gradient(call, drecurrent_kernel, accumulate)
         if dx is not None and self._drops(call.tape):
             self._drop(call, dx, dx)
         return [dx, *(self._initial_gradient(call, i, d) for i, d in enumerate(finals[: len(call.wanted) - 1]))]
@@ -270,6 +285,43 @@ class Recurrent(Layer):
     def _dropped(self, call: Call, x: Float) -> Float:
         return self._drop(call, x, call.buffer("dropped", x.shape)) if self._drops(call.tape) else x
 
+    # Where the recurrent product meets dropout -----------------------------------------------------------------------
+
+    def _dropped_states(self, call: Call, steps: int, batch: int) -> dict[str, Float | None]:
+        if self.recurrent_dropout == 0 or not call.tape.training:
+            return {"state_factors": None, "dropped_h": None}
+        shape = (batch, self.units)
+        factors = draw_factors(call, "state factors", shape, self.recurrent_dropout, self.seed, Purpose.STATES)
+        return {"state_factors": factors, "dropped_h": call.buffer("dropped_h", (steps, *shape))}
+
+    def _thins(self, tape: Tape) -> bool:
+        return self.weight_drop > 0 and tape.training
+
+    def _thin(self, call: Call, x: Float, y: Float) -> Float:
+        draw_dropout(call, x, y, self.weight_drop, self.seed, None, Purpose.WEIGHTS)
+        return y
+
+    def _thinned_kernel(self, call: Call) -> Float:
+        kernel = self.recurrent_kernel.value
+        return self._thin(call, kernel, call.buffer("thinned", kernel.shape)) if self._thins(call.tape) else kernel
+
+    def _recurrent_gradient(self, call: Call, accumulate: bool) -> Float:
+        """Where the core writes, or adds, the gradient of the kernel that it used."""
+        if not self._thins(call.tape):
+            return self.recurrent_kernel.grad
+        gradient = call.buffer("thinned gradient", self.recurrent_kernel.shape)
+        if accumulate:
+            gradient.fill(0)
+        return gradient
+
+    def _add_thinned_gradient(self, call: Call, gradient: Float, accumulate: bool) -> None:
+        if not self._thins(call.tape):
+            return
+        if accumulate:
+            self.recurrent_kernel.grad[...] += self._thin(call, gradient, gradient)
+        else:
+            self._thin(call, gradient, self.recurrent_kernel.grad)
+
     def _drop(self, call: Call, x: Float, y: Float) -> Float:
         draw_dropout(call, x, y, self.dropout, self.seed, (1, *x.shape[1:]))
         return y
@@ -278,96 +330,11 @@ class Recurrent(Layer):
         config = super().get_config()
         for key in ("kernel_initializer", "recurrent_initializer", "bias_initializer"):
             config[key] = initializers.serialize(getattr(self, key))
-        for key in ("units", "activation", "use_bias", "dropout", "seed", "return_sequences", "return_state"):
+        for key in ("units", "activation", "use_bias", "dropout", "recurrent_dropout", "weight_drop", "seed"):
             config[key] = getattr(self, key)
-        for key in ("go_backwards", "stateful", "zero_output_for_mask"):
+        for key in ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask"):
             config[key] = getattr(self, key)
         return config
-
-
-class SimpleRNN(Recurrent):
-    """``h = activation(x W + prev_h U + b)``; activation: tanh, relu, sigmoid or linear.
-
-    >>> import numpy as np
-    >>> from recurlm.layers import SimpleRNN
-    >>> SimpleRNN(4)(np.zeros((2, 3, 5), np.float32)).shape
-    (2, 4)
-    """
-
-    kind, gates = "rnn", 1
-    supported_activations = ("tanh", "relu", "sigmoid", "linear")
-
-
-class _Gated(Recurrent):
-    """A cell whose gates are sigmoids."""
-
-    def __init__(
-        self, units: int, activation: str | None = "tanh", recurrent_activation: str | None = "sigmoid", **kwargs: Any
-    ) -> None:
-        super().__init__(units, activation, **kwargs)
-        self.recurrent_activation = check_activation(
-            self.name, "recurrent_activation", recurrent_activation, ("sigmoid",)
-        )
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"recurrent_activation": self.recurrent_activation}
-
-
-class GRU(_Gated):
-    """Gated recurrent unit (Cho et al., 2014); gates z r n. ``reset_after`` applies r after the recurrent product.
-
-    The bias is (2, 3 * units), for input and recurrence, with ``reset_after``; else (3 * units,).
-    """
-
-    kind, gates = "gru", 3
-
-    def __init__(
-        self,
-        units: int,
-        activation: str | None = "tanh",
-        recurrent_activation: str | None = "sigmoid",
-        *,
-        reset_after: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(units, activation, recurrent_activation, **kwargs)
-        self.reset_after = reset_after
-
-    def bias_shape(self) -> tuple[int, ...]:
-        return (2, 3 * self.units) if self.reset_after else (3 * self.units,)
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"reset_after": self.reset_after}
-
-
-class LSTM(_Gated):
-    """Long short-term memory (Hochreiter and Schmidhuber, 1997) with a forget gate; gates i f g o.
-
-    ``unit_forget_bias`` starts the forget gate's bias at one.
-    """
-
-    kind, gates = "lstm", 4
-
-    def __init__(
-        self,
-        units: int,
-        activation: str | None = "tanh",
-        recurrent_activation: str | None = "sigmoid",
-        *,
-        unit_forget_bias: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(units, activation, recurrent_activation, **kwargs)
-        self.unit_forget_bias = unit_forget_bias
-
-    def initial_bias(self, shape: Sequence[int]) -> Any:
-        bias = np.array(self.bias_initializer(shape), np.float32)
-        if self.unit_forget_bias:
-            bias[self.units : 2 * self.units] = 1
-        return bias
-
-    def get_config(self) -> dict[str, Any]:
-        return super().get_config() | {"unit_forget_bias": self.unit_forget_bias}
 
 
 def _reversed(call: Call, name: str, sequence: Array) -> Array:

@@ -1,6 +1,7 @@
-"""Layers that disturb training on purpose: Dropout."""
+"""Layers that disturb training on purpose, and the draws that all layers share."""
 
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,18 @@ from ..seeding import check_seed
 from ..tape import Call, Tape
 from ..typing import Array, Float, Ids
 from .base import Layer
+
+
+class Purpose(IntEnum):
+    """What a node draws for: draws of one node for different purposes are independent."""
+
+    OUTPUTS = 0
+    STATES = 1
+    WEIGHTS = 2
+    IDS = 3
+
+
+_NODES = 1 << 20  # a model may have; the core's streams have 24 bits
 
 
 class Dropout(Layer):
@@ -67,12 +80,35 @@ class Dropout(Layer):
         return super().get_config() | {"rate": self.rate, "noise_shape": noise_shape, "seed": self.seed}
 
 
+def check_rate(layer: str, name: str, value: Any) -> float:
+    """A probability of dropping; ValueError unless it is a number from 0 to below 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < 1:
+        raise ValueError(f"{layer}: {name} must be from 0 to below 1, got {value!r}")
+    return float(value)
+
+
 def draw_dropout(
-    call: Call, x: Array, y: Array, rate: float, seed: int | None, noise_shape: tuple[int, ...] | None
+    call: Call,
+    x: Array,
+    y: Array,
+    rate: float,
+    seed: int | None,
+    noise_shape: tuple[int, ...] | None = None,
+    purpose: Purpose = Purpose.OUTPUTS,
 ) -> None:
-    """Dropout of x into y, keyed by seed, the node's place in the graph and the training step."""
-    key = call.tape.seed if seed is None else seed
+    """Dropout of x into y, keyed by seed, the node's place in the graph, the purpose and the training step."""
     if rate == 1:  # the core would have to scale what is left by 1 / 0
         y.fill(0)
         return
-    _core.dropout(x, y, rate, key, call.index, call.tape.step, noise_shape)
+    key = call.tape.seed if seed is None else seed
+    _core.dropout(x, y, rate, key, call.index + purpose * _NODES, call.tape.step, noise_shape)
+
+
+def draw_factors(
+    call: Call, name: str, shape: tuple[int, ...], rate: float, seed: int | None, purpose: Purpose
+) -> Float:
+    """0 with probability ``rate``, else ``1 / (1 - rate)``: what dropout multiplies by; memory ``name`` of the call."""
+    factors = call.buffer(name, shape)
+    factors.fill(1)
+    draw_dropout(call, factors, factors, rate, seed, None, purpose)
+    return factors
