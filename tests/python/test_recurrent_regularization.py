@@ -54,7 +54,7 @@ def test_outputs_follow_the_equations(cls: Any, options: dict[str, Any]) -> None
     call = Tape().call(0)
     call.tape.training = True
     layer.forward(call, [np.ascontiguousarray(x.swapaxes(0, 1))])
-    factors = call.saved["state_factors"].astype(np.float64)
+    factors = call.saved["how"]["state_factors"].astype(np.float64)
     assert set(np.unique(factors)) == {0.0, 2.0}
     cell: Any = lstm.LSTM(factors) if cls is LSTM else rnn.SimpleRNN(state_factors=factors)
     if cls is GRU:
@@ -86,7 +86,7 @@ def test_masks_differ_by_step_and_purpose_and_come_back() -> None:
     def draw(step: int) -> tuple[np.ndarray, np.ndarray]:
         call.tape.step = step
         layer.forward(call, [ones])
-        return call.saved["x"][0].copy(), call.saved["state_factors"].copy()
+        return call.saved["x"][0].copy(), call.saved["how"]["state_factors"].copy()
 
     (inputs, states), (other_inputs, other_states), again = draw(1), draw(2), draw(1)
     np.testing.assert_array_equal(inputs, again[0])

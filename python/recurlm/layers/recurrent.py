@@ -147,7 +147,8 @@ class Recurrent(Layer):
         for state, initial in zip(states, self._initial_states(call, inputs, batch), strict=True):
             state[first] = initial
         call.saved.update(x=x, states=states, recurrent_kernel=self._thinned_kernel(call))
-        call.saved.update(self._dropped_states(call, steps, batch))
+        how = {"reverse": self.go_backwards, "rows": call.rows, "precision": call.tape.precision}
+        call.saved["how"] = how | self._dropped_states(call, steps, batch)
         _core.recurrent_forward(
             self.cell,
             x,
@@ -159,11 +160,7 @@ class Recurrent(Layer):
             call.buffer("saved", (self.cell.saved_size(steps, batch),)),
             call.mask,
             call.tape.workspace,
-            reverse=self.go_backwards,
-            rows=call.rows,
-            precision=call.tape.precision,
-            state_factors=call.saved["state_factors"],
-            dropped_h=call.saved["dropped_h"],
+            **call.saved["how"],
         )
         finals = [state[last] for state in states]
         if self.stateful:
@@ -200,12 +197,8 @@ class Recurrent(Layer):
             drecurrent_kernel,
             None if bias is None else bias.grad,
             call.tape.workspace,
-            reverse=self.go_backwards,
             accumulate=accumulate,
-            rows=call.rows,
-            precision=call.tape.precision,
-            state_factors=call.saved["state_factors"],
-            dropped_h=call.saved["dropped_h"],
+            **call.saved["how"],
         )
         if drecurrent_kernel is not None:
             self._add_thinned_gradient(call, drecurrent_kernel, accumulate)
@@ -287,9 +280,9 @@ class Recurrent(Layer):
 
     # Where the recurrent product meets dropout -----------------------------------------------------------------------
 
-    def _dropped_states(self, call: Call, steps: int, batch: int) -> dict[str, Float | None]:
+    def _dropped_states(self, call: Call, steps: int, batch: int) -> dict[str, Any]:
         if self.recurrent_dropout == 0 or not call.tape.training:
-            return {"state_factors": None, "dropped_h": None}
+            return {}
         shape = (batch, self.units)
         factors = draw_factors(call, "state factors", shape, self.recurrent_dropout, self.seed, Purpose.STATES)
         return {"state_factors": factors, "dropped_h": call.buffer("dropped_h", (steps, *shape))}
