@@ -24,7 +24,7 @@ from ..typing import Ids
 from . import storage
 from .architecture import Architecture
 from .fitting import Checkpoints, Run
-from .generation import StoppedText, check_count, generate_pieces, make_sampling
+from .generation import StoppedText, check_count, check_stops, generate_pieces, make_sampling, undrawn_ids
 from .options import FitOptions
 from .progress import Progress
 from .scoring import (
@@ -32,7 +32,6 @@ from .scoring import (
     Evaluation,
     Tally,
     TextScore,
-    TokenScore,
     compile_model,
     evaluate_streams,
     evaluate_texts,
@@ -253,14 +252,7 @@ class LanguageModel:
         values = log_probs(model, ids, self.tokenizer.bos_id)
         if not details:
             return np.array([math.fsum(row) for row in values], np.float64)
-        names, unknown = self.tokenizer.tokens, self.tokenizer.unknown_id
-        return [
-            TextScore(
-                math.fsum(row),
-                [TokenScore(names[i], float(p), i == unknown) for i, p in zip(tokens.tolist(), row, strict=True)],
-            )
-            for tokens, row in zip(ids, values, strict=True)
-        ]
+        return [TextScore.of(self.tokenizer, tokens, row) for tokens, row in zip(ids, values, strict=True)]
 
     def _encode(self, text: str, name: str) -> Ids:
         """Ids of ``text``; an error says which argument it was."""
@@ -329,18 +321,13 @@ class LanguageModel:
         count = check_count(1 if samples is None else samples, "samples", 1)
         seed = secrets.randbits(63) if seed is None else check_seed(seed)
         model = self.weights.packed()
-        stops = [stop] if isinstance(stop, str) else list(stop)
-        if not all(stops):
-            raise ValueError("stop must not hold an empty string")
+        stops = check_stops(stop)
         tokenizer = self.tokenizer
         ids = np.append(np.int32(tokenizer.bos_id), self._encode(prompt, "prompt"))
         texts = [StoppedText(tokenizer.decoder(prompt), stops) for _ in range(count)]
         sampling = make_sampling(temperature, top_k, top_p, min_p, repetition_penalty, tokenizer.vocabulary_size)
-        bos, unknown = [tokenizer.bos_id], [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
-        banned, ends = (unknown, bos) if self.separate_texts else (bos + unknown, [])
-        pieces = generate_pieces(
-            model, ids, texts, max_tokens, sampling, seed, np.array(banned, np.int32), np.array(ends, np.int32)
-        )
+        banned, ends = undrawn_ids(tokenizer, self.separate_texts)
+        pieces = generate_pieces(model, ids, texts, max_tokens, sampling, seed, banned, ends)
         if stream:
             return (piece for (piece,) in pieces if piece)
         joined = ["".join(parts) for parts in zip(*pieces, strict=True)]
