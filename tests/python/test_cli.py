@@ -126,6 +126,17 @@ def test_train_on_words(tmp_path: Path, source: Path, capsys: pytest.CaptureFixt
     assert LanguageModel.load(tmp_path / "m").tokenizer.vocabulary_size == 9
 
 
+def test_train_on_bpe(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tokenizers")
+    tokens = ["--tokenizer", "bpe", "--vocabulary-size", "270", "--minimum-count", "3"]
+    run(capsys, "train", source, "--out", tmp_path / "m", *tokens, *TINY, "--batch-size", "2")
+    assert LanguageModel.load(tmp_path / "m").tokenizer.vocabulary_size == 270
+    assert "perplexity" in run(capsys, "eval", tmp_path / "m", source)
+    arguments = ["train", str(source), "--out", str(tmp_path / "n"), *tokens[:2], "--word-pattern", "x"]
+    assert main(arguments) == 1
+    assert "--word-pattern needs --tokenizer word" in capsys.readouterr().err
+
+
 def test_eval(folder: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = json.loads(run(capsys, "eval", folder, source, "--json"))
     assert result["tokens"] == len(source.read_text(encoding="utf-8"))

@@ -59,7 +59,7 @@ def check_stops(stop: str | Sequence[str]) -> list[str]:
 def undrawn_ids(tokenizer: Tokenizer, separate_texts: bool) -> tuple[Ids, Ids]:
     """Ids that no text holds: those that are never drawn, and those that end a sample, if texts have been learned."""
     unknown = [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
-    banned, ends = (unknown, [tokenizer.bos_id]) if separate_texts else ([tokenizer.bos_id, *unknown], [])
+    banned, ends = (unknown, tokenizer.end_ids) if separate_texts else ([*tokenizer.end_ids, *unknown], ())
     return np.array(banned, np.int32), np.array(ends, np.int32)
 
 

@@ -50,9 +50,9 @@ class LanguageModel:
         cell: ``"lstm"``, ``"gru"`` or ``"rnn"``.
         units: width of each recurrent layer.
         layers: recurrent layers, one on the other.
-        embedding_dim: width of a token's vector; None: ``units`` for words and tied weights, else at most 64.
-        tokenizer: ``"char"``, ``"byte"``, ``"word"``, or a ``Tokenizer`` of ``recurlm.text.tokenizers``; it learns its
-            vocabulary in ``fit`` unless it has one.
+        embedding_dim: width of a token's vector; None: ``units`` for words, BPE and tied weights, else at most 64.
+        tokenizer: ``"char"``, ``"byte"``, ``"word"``, ``"bpe"``, or a ``Tokenizer`` of ``recurlm.text.tokenizers``; it
+            learns its vocabulary in ``fit`` unless it has one.
         dropout: share of values dropped after the embedding and after each recurrent layer while training.
         tie_weights: use the embedding as the projection too.
         seed: initial weights and dropout are functions of it.
@@ -84,7 +84,7 @@ class LanguageModel:
     ):
         self.tokenizer = tokenizers.get(tokenizer)
         if embedding_dim is None:
-            wide = tie_weights or self.tokenizer.kind == "word" or not isinstance(units, (int, np.integer))
+            wide = tie_weights or self.tokenizer.kind in ("word", "bpe") or not isinstance(units, (int, np.integer))
             embedding_dim = units if wide else min(units, 64)  # units that are no integer are refused below
         self.architecture = Architecture(cell, units, layers, embedding_dim, dropout, tie_weights, seed)
         self.separate_texts = False
@@ -156,7 +156,7 @@ class LanguageModel:
 
         Args:
             data: a file (``str`` or ``Path``), a list of ``Path`` read as one text, or a list of texts. Files are
-                UTF-8; for the byte tokenizer any will do.
+                UTF-8; for bytes and BPE any will do.
             validation_data: the same, held out; None holds out the last ``validation_split`` of ``data`` (0: nothing).
             epochs: passes over the text; None: 10, or as many as ``max_minutes`` or ``max_tokens`` allow.
             batch_size: streams read side by side.
@@ -239,7 +239,7 @@ class LanguageModel:
         Args:
             texts: texts themselves, not files.
             details: return a ``TextScore`` for each text: the log-probability of each token, a flag for unknown words.
-            eos: include the end: ``<eos>`` for words, else the ``<bos>`` that follows each text of a learned list.
+            eos: include the end: ``<eos>`` of words and BPE, else the ``<bos>`` after each text of a learned list.
 
         Returns:
             float64 of shape (texts,), or a list of ``TextScore``.

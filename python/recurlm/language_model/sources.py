@@ -49,9 +49,9 @@ def read_sources(
     texts = Texts.of(data)
     validation = None if validation_data is None else Texts.of(validation_data, "validation_data")
     if not tokenizer.trained:
-        # Characters have to be in the vocabulary to be scored at all; words that training lacks become <unk>.
+        # Characters have to be in the vocabulary to be scored at all; what words and BPE lack, they can do without.
         whole = validation is not None and tokenizer.unknown_id is None
-        tokenizer.train(chain(texts.chunks(), validation.chunks() if whole and validation else ()))
+        tokenizer.train(chain(texts.chunks(tokenizer.errors), validation.chunks() if whole and validation else ()))
     corpus = build_corpus(texts, tokenizer, folder)
     if validation is not None:
         other = build_corpus(validation, tokenizer, folder)
