@@ -114,6 +114,7 @@ def test_every_part_of_the_recipe_is_an_option(
     recipe = (
         "--optimizer adamw --beta-2 0.99 --weight-decay 0.01 --warmup-steps 10 --schedule cosine --learning-rate 4e-3 "
         "--clipnorm 1.0 --embedding-dim 6 --layers 2 --dropout 0.1 --cell gru --seed 5 --early-stopping 3 "
+        "--unigram-noise 0.1 --token-drop 0.1 --random-windows --shift-windows "
         "--max-minutes 5 --max-tokens 100000 --checkpoint-every 50 --sample-every 60 --validation-split 0.2"
     )
     run(capsys, "train", source, "--out", tmp_path / "m", *TINY, *recipe.split())

@@ -38,6 +38,8 @@ def add_parser(verbs: Verbs) -> None:
     _add_model(parser)
     _add_data(parser)
     _add_recipe(parser)
+    _add_augmentation(parser)
+    _add_while_it_runs(parser)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -109,6 +111,23 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         schedule=SCHEDULES,
         dtype=TRAINING_PRECISIONS,
     )
+
+
+def _add_augmentation(parser: argparse.ArgumentParser) -> None:
+    add_options(
+        parser.add_argument_group("augmentation"),
+        LanguageModel.fit,
+        {
+            "unigram_noise": "share of inputs replaced by tokens drawn as often as they occur",
+            "blank_noise": "share of inputs replaced by <unk>, with --tokenizer word or bpe",
+            "token_drop": "share of tokens left out of the text",
+            "random_windows": "windows of random length, the learning rate in proportion",
+            "shift_windows": "cut the text elsewhere in each epoch",
+        },
+    )
+
+
+def _add_while_it_runs(parser: argparse.ArgumentParser) -> None:
     add_options(
         parser.add_argument_group("while it runs"),
         LanguageModel.fit,

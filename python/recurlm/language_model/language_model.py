@@ -129,16 +129,12 @@ class LanguageModel:
         batch_size: int = 32,
         window: int = 64,
         learning_rate: float = 4e-3,
-        schedule: str = "cosine",
-        warmup_steps: int = 100,
-        optimizer: str = "adamw",
-        beta_2: float = 0.99,
-        weight_decay: float = 0.01,
-        clipnorm: float | None = 1.0,
-        early_stopping: int | None = None,
-        max_minutes: float | None = None,
-        max_tokens: int | None = None,
+        schedule: str = "cosine", warmup_steps: int = 100,
+        optimizer: str = "adamw", beta_2: float = 0.99, weight_decay: float = 0.01, clipnorm: float | None = 1.0,
+        early_stopping: int | None = None, max_minutes: float | None = None, max_tokens: int | None = None,
         dtype: TrainingPrecision = "float32",
+        unigram_noise: float = 0.0, blank_noise: float = 0.0, token_drop: float = 0.0,
+        random_windows: bool = False, shift_windows: bool = False,
         checkpoint_dir: PathLike | None = None,
         checkpoint_every: int = 1000,
         resume: bool = False,
@@ -146,7 +142,7 @@ class LanguageModel:
         sample_prompt: str = "",
         callbacks: Sequence[Callback] = (),
         verbose: bool = True,
-    ) -> dict[str, list[float]]:
+    ) -> dict[str, list[float]]:  # fmt: skip
         """Train by truncated back-propagation through time: streams, their states carried from window to window.
 
         Texts of a list follow one another in the streams, each closed by its end. A window that opens with a text
@@ -169,6 +165,11 @@ class LanguageModel:
             clipnorm: largest global norm of the gradient; None or 0: any.
             early_stopping: end after so many epochs without a better validation loss.
             dtype: ``"bfloat16"`` rounds the operands of training's products; see ``Model.compile``.
+            unigram_noise: share of inputs replaced by tokens drawn as often as they occur (Xie et al., 2017).
+            blank_noise: share of inputs replaced by ``<unk>``, which only words and BPE have.
+            token_drop: share of tokens left out of the text, as inputs and as targets.
+            random_windows: of random length, the learning rate in proportion to it (Merity et al., 2018).
+            shift_windows: each epoch cuts the text elsewhere.
             checkpoint_dir: where to keep checkpoints, one every ``checkpoint_every`` steps and after each epoch.
             resume: go on from the newest checkpoint there, to the same bits as without the interruption; the text and
                 what is held out must be the same, limits may be raised.
@@ -187,7 +188,8 @@ class LanguageModel:
         self.weights.require_network()
         options = FitOptions(
             epochs, batch_size, window, learning_rate, schedule, warmup_steps, optimizer, beta_2, weight_decay,
-            clipnorm, early_stopping, max_minutes, max_tokens, dtype)  # fmt: skip
+            clipnorm, early_stopping, max_minutes, max_tokens, dtype, unigram_noise, blank_noise, token_drop,
+            random_windows, shift_windows)  # fmt: skip
         checkpoints, updates = Checkpoints.at(checkpoint_dir, checkpoint_every, resume), options.make_optimizer()
         progress = Progress(verbose, sample_every, lambda: self._sample(sample_prompt))
         with checkpoints.prepared(), closing(progress):

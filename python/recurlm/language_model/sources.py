@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from ..text.augmentation import Augmentation
 from ..text.batching import Streams
 from ..text.corpus import Data, StoredIds, Texts, build_corpus
 from ..text.tokenizer import Tokenizer
@@ -31,10 +32,12 @@ class Sources:
     key: str
     validation_key: str
 
-    def streams(self, bos_id: int, batch_size: int, window: int) -> Streams:
+    def streams(self, bos_id: int, batch_size: int, window: int, augmentation: Augmentation | None = None) -> Streams:
         """What is trained on, in streams; ValueError where it is too short for them."""
         try:
-            return Streams(self.train, bos_id, batch_size, window, restarts=not self.separate)
+            return Streams(
+                self.train, bos_id, batch_size, window, restarts=not self.separate, augmentation=augmentation
+            )
         except ValueError as error:
             if self.held_out is None or self.validation_split == 0:
                 raise
