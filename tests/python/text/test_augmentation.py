@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurlm.text.augmentation import Augmentation, BlankNoise, UnigramNoise
@@ -57,6 +57,7 @@ def test_the_two_noises_choose_independently() -> None:
     assert np.mean(blank & other) == pytest.approx(0.25, abs=0.025)
 
 
+@settings(deadline=None)
 @given(seed=st.integers(0, 2**63 - 1), epoch=st.integers(0, 9), length=st.integers(1, 3000), window=st.integers(1, 40))
 def test_random_windows_cover_a_stream(seed: int, epoch: int, length: int, window: int) -> None:
     starts = Augmentation(seed, random_windows=True).starts(epoch, length, window)
@@ -102,6 +103,7 @@ def every_option() -> Augmentation:
     return Augmentation(7, noises, token_drop=0.1, random_windows=True, shift_windows=True)
 
 
+@settings(deadline=None)
 @given(epoch=st.integers(0, 5), batch=st.integers(1, 4), window=st.integers(1, 20), tokens=st.integers(150, 800))
 def test_dropped_streams_predict_the_next_token_that_stayed(epoch: int, batch: int, window: int, tokens: int) -> None:
     augmentation = Augmentation(7, token_drop=0.3, random_windows=True, shift_windows=True)
@@ -151,6 +153,7 @@ def test_noise_changes_inputs_only_and_spares_the_openings() -> None:
     assert changed / 900 == pytest.approx(0.51, abs=0.08)
 
 
+@settings(deadline=None)
 @given(epoch=st.integers(0, 3), start=st.integers(0, 9))
 def test_an_epoch_goes_on_at_any_window(epoch: int, start: int) -> None:
     streams = Streams(corpus(900), BOS, 3, 16, restarts=True, augmentation=every_option())

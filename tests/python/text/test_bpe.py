@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurlm import LanguageModel
@@ -39,6 +39,7 @@ def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bpe, "_PIECE", 0)
 
 
+@settings(deadline=None)
 @given(text=ANY)
 def test_any_text_comes_back(tokenizer: BPETokenizer, text: str) -> None:
     ids, offsets = tokenizer.encode_with_offsets(text)
@@ -48,6 +49,7 @@ def test_any_text_comes_back(tokenizer: BPETokenizer, text: str) -> None:
         assert (offsets[0, 0], offsets[-1, 1]) == (0, len(text))
 
 
+@settings(deadline=None)
 @given(data=st.binary())
 def test_any_bytes_come_back(tokenizer: BPETokenizer, data: bytes) -> None:
     ids = tokenizer.encode(data.decode("utf-8", "surrogateescape"))
@@ -60,6 +62,7 @@ def test_a_surrogate_that_is_no_byte_is_refused(tokenizer: BPETokenizer) -> None
         tokenizer.encode("a\ud800")
 
 
+@settings(deadline=None)
 @given(text=SPACED, cuts=st.lists(st.integers(0, 100)))
 def test_pieces_and_chunks_do_not_change_the_ids(tokenizer: BPETokenizer, text: str, cuts: list[int]) -> None:
     whole = tokenizer._make_encoder().encode(text).ids
@@ -91,6 +94,7 @@ def test_a_long_text_is_held_a_piece_at_a_time(tokenizer: BPETokenizer, monkeypa
     np.testing.assert_array_equal(np.concatenate([*ids, *encoded]), tokenizer.encode(text * 100))
 
 
+@settings(deadline=None)
 @given(text=ANY)
 def test_the_library_opens_the_file_and_agrees(
     tokenizer: BPETokenizer, text: str, tmp_path_factory: pytest.TempPathFactory

@@ -1,9 +1,10 @@
+import importlib.util
 import itertools
 import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurlm.text import tokenizers
@@ -11,6 +12,11 @@ from recurlm.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, Wor
 
 # Without "<": a text of nothing but special words has no words to learn.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<"), max_size=60)
+
+
+BPE = pytest.param(
+    "bpe", marks=pytest.mark.skipif(importlib.util.find_spec("tokenizers") is None, reason="tokenizers is missing")
+)
 
 
 def trained(kind: str, text: str) -> Tokenizer:
@@ -24,7 +30,8 @@ def cut(text: str, cuts: list[int]) -> list[str]:
     return [text[a:b] for a, b in itertools.pairwise(points)]
 
 
-@pytest.mark.parametrize("kind", ["char", "byte", "bpe"])
+@pytest.mark.parametrize("kind", ["char", "byte", BPE])
+@settings(deadline=None)
 @given(text=TEXT.filter(bool))
 def test_decode_undoes_encode(kind: str, text: str) -> None:
     tokenizer = trained(kind, text)
@@ -40,7 +47,8 @@ def test_words_survive_with_single_spaces(lines: list[list[str]]) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-@pytest.mark.parametrize("kind", ["char", "byte", "word", "bpe"])
+@pytest.mark.parametrize("kind", ["char", "byte", "word", BPE])
+@settings(deadline=None)
 @given(text=st.text("aé \n€😀", min_size=1).filter(str.strip), cuts=st.lists(st.integers(0, 100)))
 def test_chunks_cut_anywhere_give_the_same_ids(kind: str, text: str, cuts: list[int]) -> None:
     whole, pieces = trained(kind, text), tokenizers.get(kind)
@@ -50,7 +58,8 @@ def test_chunks_cut_anywhere_give_the_same_ids(kind: str, text: str, cuts: list[
     np.testing.assert_array_equal(np.concatenate(ids), whole.encode(text))
 
 
-@pytest.mark.parametrize("kind", ["char", "byte", "word", "bpe"])
+@pytest.mark.parametrize("kind", ["char", "byte", "word", BPE])
+@settings(deadline=None)
 @given(text=st.text("aé \n€😀", min_size=1).filter(str.strip), size=st.integers(1, 5))
 def test_decoding_in_pieces_gives_the_same_text(kind: str, text: str, size: int) -> None:
     tokenizer = trained(kind, text)
@@ -61,7 +70,8 @@ def test_decoding_in_pieces_gives_the_same_text(kind: str, text: str, size: int)
     assert "".join(pieces) + decoder.decode([], final=True) == tokenizer.decode(ids)
 
 
-@pytest.mark.parametrize("kind", ["char", "byte", "word", "bpe"])
+@pytest.mark.parametrize("kind", ["char", "byte", "word", BPE])
+@settings(deadline=None)
 @given(text=TEXT.filter(str.strip))
 def test_json_round_trip(kind: str, text: str) -> None:
     tokenizer = trained(kind, text)
@@ -72,7 +82,8 @@ def test_json_round_trip(kind: str, text: str) -> None:
     np.testing.assert_array_equal(again.encode(text), tokenizer.encode(text))
 
 
-@pytest.mark.parametrize("kind", ["char", "byte", "word", "bpe"])
+@pytest.mark.parametrize("kind", ["char", "byte", "word", BPE])
+@settings(deadline=None)
 @given(text=st.text("aé \n€😀.", min_size=1).filter(str.strip))
 def test_offsets_say_where_a_token_is(kind: str, text: str) -> None:
     tokenizer = trained(kind, text)
