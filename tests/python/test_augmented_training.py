@@ -97,6 +97,14 @@ def test_the_end_of_an_augmented_run_is_known(tmp_path: Path, source: Path) -> N
     assert limited.model.optimizer.iterations == pytest.approx(20, abs=4)
 
 
+@pytest.mark.parametrize("windows", [50, 53, 56, 59])
+def test_a_run_that_tokens_ended_amid_a_later_epoch_has_ended(tmp_path: Path, source: Path, windows: int) -> None:
+    limits = {"epochs": None, "max_tokens": 24 * windows}
+    ended = fit_augmented(source, tmp_path / "c", **limits)
+    again = fit_augmented(source, tmp_path / "c", resume=True, **limits)
+    assert again.model.optimizer.iterations == ended.model.optimizer.iterations
+
+
 def test_the_learning_rate_is_in_proportion_to_the_window(source: Path) -> None:
     class Rates(Callback):
         def __init__(self) -> None:

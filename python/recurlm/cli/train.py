@@ -14,9 +14,8 @@ from ..language_model.progress import show_perplexity
 from ..language_model.schedule import SCHEDULES
 from ..language_model.storage import check_target
 from ..precision import TRAINING_PRECISIONS
-from ..text.bpe import BPETokenizer
 from ..text.tokenizer import Tokenizer
-from ..text.tokenizers import KINDS, WordTokenizer
+from ..text.tokenizers import KINDS, BPETokenizer, WordTokenizer
 from .arguments import Verbs, add_options, chosen, new_parser, print_json
 
 

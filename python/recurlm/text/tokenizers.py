@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..typing import Ids
-from .bpe import BPETokenizer
+from .bpe import BPETokenizer as BPETokenizer
 from .tokenizer import (
     BOS,
     EOS,
