@@ -67,6 +67,13 @@ def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     return _generator(seed, 2**63 + epoch).permutation(size)
 
 
+def window_generator(seed: int, purpose: int, epoch: int, step: int) -> np.random.Generator:
+    """A generator for what one step of an epoch draws for one of several purposes."""
+    # Keys between those of initializers and of permutations; the first word of the counter counts the draws.
+    key, counter = np.array([seed, 2**62 + purpose], np.uint64), np.array([0, step, epoch, 0], np.uint64)
+    return np.random.Generator(np.random.Philox(key=key, counter=counter))
+
+
 def _generator(seed: int, stream: int) -> np.random.Generator:
     # As a plain list, a key beyond 2**63 would pass through float64 and lose its low bits.
     return np.random.Generator(np.random.Philox(key=np.array([seed, stream], np.uint64)))

@@ -86,7 +86,11 @@ def test_a_folder_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         ("--validation-split", "1.5", "--validation-split must be between 0 and 1, got 1.5"),
         ("--early-stopping", "0", "--early-stopping must be at least 1 epoch, got 0"),
         ("--checkpoint-every", "0", "--checkpoint-every must be at least 1, got 0"),
-        ("--vocabulary-size", "9", "--vocabulary-size, --minimum-count and --word-pattern need --tokenizer word"),
+        ("--unigram-noise", "1", "--unigram-noise must be at least 0 and below 1, got 1.0"),
+        ("--blank-noise", "nan", "--blank-noise must be at least 0 and below 1, got nan"),
+        ("--blank-noise", "0.1", "--blank-noise needs a tokenizer with <unk>, word or bpe, got char"),
+        ("--token-drop", "-0.1", "--token-drop must be at least 0 and below 1, got -0.1"),
+        ("--vocabulary-size", "9", "--vocabulary-size and --minimum-count need --tokenizer word or bpe"),
     ],
 )
 def test_options_of_training(

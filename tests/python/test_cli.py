@@ -114,6 +114,7 @@ def test_every_part_of_the_recipe_is_an_option(
     recipe = (
         "--optimizer adamw --beta-2 0.99 --weight-decay 0.01 --warmup-steps 10 --schedule cosine --learning-rate 4e-3 "
         "--clipnorm 1.0 --embedding-dim 6 --layers 2 --dropout 0.1 --cell gru --seed 5 --early-stopping 3 "
+        "--unigram-noise 0.1 --token-drop 0.1 --random-windows --shift-windows "
         "--max-minutes 5 --max-tokens 100000 --checkpoint-every 50 --sample-every 60 --validation-split 0.2"
     )
     run(capsys, "train", source, "--out", tmp_path / "m", *TINY, *recipe.split())
@@ -124,6 +125,17 @@ def test_train_on_words(tmp_path: Path, source: Path, capsys: pytest.CaptureFixt
     words = ["--tokenizer", "word", "--vocabulary-size", "9", "--minimum-count", "2", "--word-pattern", r"\w+|\S"]
     run(capsys, "train", source, "--out", tmp_path / "m", *words, *TINY, "--batch-size", "2", "--window", "8")
     assert LanguageModel.load(tmp_path / "m").tokenizer.vocabulary_size == 9
+
+
+def test_train_on_bpe(tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("tokenizers")
+    tokens = ["--tokenizer", "bpe", "--vocabulary-size", "270", "--minimum-count", "3"]
+    run(capsys, "train", source, "--out", tmp_path / "m", *tokens, *TINY, "--batch-size", "2")
+    assert LanguageModel.load(tmp_path / "m").tokenizer.vocabulary_size == 270
+    assert "perplexity" in run(capsys, "eval", tmp_path / "m", source)
+    arguments = ["train", str(source), "--out", str(tmp_path / "n"), *tokens[:2], "--word-pattern", "x"]
+    assert main(arguments) == 1
+    assert "--word-pattern needs --tokenizer word" in capsys.readouterr().err
 
 
 def test_eval(folder: Path, source: Path, capsys: pytest.CaptureFixture[str]) -> None:

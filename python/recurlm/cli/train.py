@@ -14,7 +14,8 @@ from ..language_model.progress import show_perplexity
 from ..language_model.schedule import SCHEDULES
 from ..language_model.storage import check_target
 from ..precision import TRAINING_PRECISIONS
-from ..text.tokenizers import KINDS, WordTokenizer
+from ..text.tokenizer import Tokenizer
+from ..text.tokenizers import KINDS, BPETokenizer, WordTokenizer
 from .arguments import Verbs, add_options, chosen, new_parser, print_json
 
 
@@ -25,7 +26,7 @@ def add_parser(verbs: Verbs) -> None:
         nargs="+",
         type=Path,
         metavar="TEXT",
-        help="UTF-8 files (for bytes: any), read one after the other as one text",
+        help="UTF-8 files (for byte and bpe: any), read one after the other as one text",
     )
     parser.add_argument("--out", required=True, type=Path, metavar="DIR", help="where to save the model")
     add_options(
@@ -36,6 +37,8 @@ def add_parser(verbs: Verbs) -> None:
     _add_model(parser)
     _add_data(parser)
     _add_recipe(parser)
+    _add_augmentation(parser)
+    _add_while_it_runs(parser)
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
@@ -56,9 +59,11 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     tokens = parser.add_argument_group("tokens")
     tokens.add_argument("--tokenizer", choices=tuple(KINDS), default="char", help="what a token is (default: char)")
-    tokens.add_argument("--vocabulary-size", dest="size", type=int, metavar="N", help="keep at most N words")
     tokens.add_argument(
-        "--minimum-count", type=int, default=1, metavar="N", help="drop words rarer than N (default: 1)"
+        "--vocabulary-size", dest="size", type=int, metavar="N", help="at most N words, or tokens of bpe (8192)"
+    )
+    tokens.add_argument(
+        "--minimum-count", type=int, metavar="N", help="drop words rarer than N (default: 1), or pairs of bpe (2)"
     )
     tokens.add_argument(
         "--word-pattern", dest="pattern", metavar="REGEX", help="cut words further, for instance at punctuation"
@@ -105,6 +110,23 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         schedule=SCHEDULES,
         dtype=TRAINING_PRECISIONS,
     )
+
+
+def _add_augmentation(parser: argparse.ArgumentParser) -> None:
+    add_options(
+        parser.add_argument_group("augmentation"),
+        LanguageModel.fit,
+        {
+            "unigram_noise": "share of inputs replaced by tokens drawn as often as they occur",
+            "blank_noise": "share of inputs replaced by <unk>, with --tokenizer word or bpe",
+            "token_drop": "share of tokens left out of the text",
+            "random_windows": "windows of random length, the learning rate in proportion",
+            "shift_windows": "cut the text elsewhere in each epoch",
+        },
+    )
+
+
+def _add_while_it_runs(parser: argparse.ArgumentParser) -> None:
     add_options(
         parser.add_argument_group("while it runs"),
         LanguageModel.fit,
@@ -122,15 +144,24 @@ def checkpoints_of(out: Path) -> Path:
     return out.with_name(f"{out.name}-checkpoints")
 
 
+def _tokenizer(arguments: argparse.Namespace) -> str | Tokenizer:
+    """The kind of tokenizer, or one with the options that were given for it."""
+    kind: str = arguments.tokenizer
+    sizes = {name: value for name in ("size", "minimum_count") if (value := getattr(arguments, name)) is not None}
+    if arguments.pattern is not None and kind != "word":
+        raise ValueError("--word-pattern needs --tokenizer word")
+    if sizes and kind not in ("word", "bpe"):
+        raise ValueError("--vocabulary-size and --minimum-count need --tokenizer word or bpe")
+    if kind == "word":
+        return WordTokenizer(**sizes, pattern=arguments.pattern)
+    return BPETokenizer(**sizes) if kind == "bpe" else kind
+
+
 def run(arguments: argparse.Namespace) -> None:
     start = time.perf_counter()
     check_target(arguments.out)
     out, folder = arguments.out, checkpoints_of(arguments.out)
-    words = (arguments.size, arguments.minimum_count, arguments.pattern)
-    if arguments.tokenizer == "word":
-        arguments.tokenizer = WordTokenizer(*words)
-    elif words != (None, 1, None):
-        raise ValueError("--vocabulary-size, --minimum-count and --word-pattern need --tokenizer word")
+    arguments.tokenizer = _tokenizer(arguments)
     lm = LanguageModel(**chosen(arguments, LanguageModel.__init__))
     try:
         history = lm.fit(arguments.text, checkpoint_dir=folder, **chosen(arguments, LanguageModel.fit))

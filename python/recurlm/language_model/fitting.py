@@ -34,17 +34,21 @@ FORMAT_VERSION = 1
 
 
 class Batches:
-    """The windows of ``streams`` as ``Model.fit`` takes them: from window ``start`` on the first time, then all."""
+    """The windows of ``streams``, an epoch after the other, as ``Model.fit`` takes them.
 
-    def __init__(self, streams: Streams, start: int = 0):
-        self._streams, self._start = streams, start
+    The first time from window ``start`` of ``epoch`` on, then all of the next epoch.
+    """
+
+    def __init__(self, streams: Streams, epoch: int = 0, start: int = 0):
+        self._streams, self._epoch, self._start = streams.at_epoch(epoch), epoch, start
 
     def __len__(self) -> int:
         return self._streams.steps
 
     def __iter__(self) -> Iterator[tuple[Ids, Ids] | tuple[Ids, Ids, Float]]:
-        start, self._start = self._start, 0
-        for inputs, targets, weights in self._streams.windows(start):
+        streams, start = self._streams.at_epoch(self._epoch), self._start
+        self._epoch, self._start = self._epoch + 1, 0
+        for inputs, targets, weights in streams.windows(start):
             yield (inputs, targets) if weights is None else (inputs, targets, weights)
 
 
@@ -60,10 +64,11 @@ class Position:
     history: dict[str, list[float]] = field(default_factory=dict)
 
     @classmethod
-    def restore(cls, fields: dict[str, Any], windows: int) -> Position:
-        """The inverse of ``dataclasses.asdict``, from a file that may hold anything; an epoch has ``windows``."""
+    def restore(cls, fields: dict[str, Any], streams: Streams) -> Position:
+        """The inverse of ``dataclasses.asdict``, from a file that may hold anything; ``streams`` are what is read."""
         epoch, window, steps = (typed(fields, name, int) for name in ("epoch", "window", "steps"))
-        if min(epoch, window, steps) < 0 or window > windows:
+        possible = min(epoch, window, steps) >= 0 and epoch < 2**64
+        if not possible or window > streams.at_epoch(epoch).steps:
             raise ValueError(f"epoch {epoch}, window {window}, steps {steps} is no position of this run")
         seconds, best_step = typed(fields, "seconds", float), typed(fields, "best_step", int, None)
         history = typed(fields, "history", dict)
@@ -138,7 +143,8 @@ class Run(Callback):
         self._lm, self._options, self._sources = lm, options, sources
         self._checkpoints, self._progress = checkpoints, progress
         bos_id, window = lm.tokenizer.bos_id, options.window
-        self._streams = sources.streams(bos_id, options.batch_size, window)
+        augmentation = options.make_augmentation(lm.tokenizer, sources.train, lm.architecture.seed)
+        self._streams = sources.streams(bos_id, options.batch_size, window, augmentation)
         held_out = sources.held_out
         self._validation = None if held_out is None else Batches(evaluation_streams(held_out, bos_id, window))
         self._schedule = options.make_schedule(self._streams)
@@ -160,6 +166,7 @@ class Run(Callback):
         """
         if resume and self._checkpoints.folder is not None:
             self._resume(self._checkpoints.folder)
+        self._streams = self._streams.at_epoch(self._position.epoch)
         self._started = time.perf_counter() - self._position.seconds
         self._progress.begin(self._done())
         tokens, vocabulary = len(self._streams.ids), self._lm.tokenizer.vocabulary_size
@@ -182,7 +189,7 @@ class Run(Callback):
     def _train(self, callbacks: Sequence[Callback]) -> None:
         with self._interruption:
             self._network.fit(
-                Batches(self._streams, self._position.window),
+                Batches(self._streams, self._position.epoch, self._position.window),
                 epochs=self._options.count_epochs(self._streams),
                 validation_data=self._validation,
                 initial_epoch=self._position.epoch,
@@ -195,6 +202,7 @@ class Run(Callback):
     # What Model.fit calls ----------------------------------------------------------------------------------------
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._streams = self._streams.at_epoch(epoch)
         if self._position.window == 0:
             self._network.reset_states()
 
@@ -203,15 +211,16 @@ class Run(Callback):
         for layer in self._recurrent:
             for state in layer.states.get(layer.name, []):  # (B, units)
                 state[opening] = 0
-        self._network.optimizer.learning_rate = self._schedule.learning_rate(self._position.steps, self._done())
+        rate = self._schedule.learning_rate(self._position.steps, self._done())
+        self._network.optimizer.learning_rate = rate * self._streams.relative_length(self._position.window)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        position = self._position
+        position, before = self._position, self._tokens()
         position.window += 1
         position.steps += 1
         position.seconds = time.perf_counter() - self._started
         done = self._done()
-        self._progress.step(self._step_tokens, (logs or {})["loss"], done)
+        self._progress.step(self._tokens() - before, (logs or {})["loss"], done)
         if done >= 1:
             self._network.stop_training = True
         if done >= 1 or position.window == self._streams.steps:
@@ -258,13 +267,13 @@ class Run(Callback):
     def _recurrent(self) -> list[Recurrent]:
         return [layer for layer in self._network.layers if isinstance(layer, Recurrent)]
 
-    @property
-    def _step_tokens(self) -> int:
-        return self._streams.batch_size * self._streams.window
+    def _tokens(self) -> int:
+        """Tokens read in all epochs."""
+        return self._position.epoch * self._streams.tokens + self._streams.tokens_before(self._position.window)
 
     def _done(self) -> float:
-        steps = self._position.steps
-        return self._schedule.progress(steps, steps * self._step_tokens, self._position.seconds)
+        tokens = self._tokens()
+        return self._schedule.progress(tokens / self._options.step_tokens, tokens, self._position.seconds)
 
     def _since_best(self) -> int:
         """Validations since the one with the lowest loss."""
@@ -331,7 +340,7 @@ class Run(Callback):
 
     def _read_position(self, path: Path, fields: Any) -> Position:
         try:
-            return Position.restore(fields, self._streams.steps)
+            return Position.restore(fields, self._streams)
         except ValueError as error:
             raise DamagedFileError(f"{path / 'training.json'} is damaged: {error}") from None
 

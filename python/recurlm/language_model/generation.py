@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .._core import PackedModel, Sampling
-from ..text.tokenizer import TextDecoder
+from ..text.tokenizer import TextDecoder, Tokenizer
 from ..typing import Ids
 
 # Tokens drawn in one call of the core: few at first, so that a stream starts at once, then enough to hide the call.
@@ -46,6 +46,21 @@ def check_count(value: int, name: str, least: int) -> int:
     if value < least:
         raise ValueError(f"{name} must be at least {least}, got {value}")
     return int(value)
+
+
+def check_stops(stop: str | Sequence[str]) -> list[str]:
+    """The strings that end a sample; ValueError if one is empty."""
+    stops = [stop] if isinstance(stop, str) else list(stop)
+    if not all(stops):
+        raise ValueError("stop must not hold an empty string")
+    return stops
+
+
+def undrawn_ids(tokenizer: Tokenizer, separate_texts: bool) -> tuple[Ids, Ids]:
+    """Ids that no text holds: those that are never drawn, and those that end a sample, if texts have been learned."""
+    unknown = [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
+    banned, ends = (unknown, tokenizer.end_ids) if separate_texts else ([*tokenizer.end_ids, *unknown], ())
+    return np.array(banned, np.int32), np.array(ends, np.int32)
 
 
 class StoppedText:

@@ -24,7 +24,7 @@ from ..typing import Ids
 from . import storage
 from .architecture import Architecture
 from .fitting import Checkpoints, Run
-from .generation import StoppedText, check_count, generate_pieces, make_sampling
+from .generation import StoppedText, check_count, check_stops, generate_pieces, make_sampling, undrawn_ids
 from .options import FitOptions
 from .progress import Progress
 from .scoring import (
@@ -32,7 +32,6 @@ from .scoring import (
     Evaluation,
     Tally,
     TextScore,
-    TokenScore,
     compile_model,
     evaluate_streams,
     evaluate_texts,
@@ -51,9 +50,9 @@ class LanguageModel:
         cell: ``"lstm"``, ``"gru"`` or ``"rnn"``.
         units: width of each recurrent layer.
         layers: recurrent layers, one on the other.
-        embedding_dim: width of a token's vector; None: ``units`` for words and tied weights, else at most 64.
-        tokenizer: ``"char"``, ``"byte"``, ``"word"``, or a ``Tokenizer`` of ``recurlm.text.tokenizers``; it learns its
-            vocabulary in ``fit`` unless it has one.
+        embedding_dim: width of a token's vector; None: ``units`` for words, BPE and tied weights, else at most 64.
+        tokenizer: ``"char"``, ``"byte"``, ``"word"``, ``"bpe"``, or a ``Tokenizer`` of ``recurlm.text.tokenizers``; it
+            learns its vocabulary in ``fit`` unless it has one.
         dropout: share of values dropped after the embedding and after each recurrent layer while training.
         tie_weights: use the embedding as the projection too.
         seed: initial weights and dropout are functions of it.
@@ -85,7 +84,7 @@ class LanguageModel:
     ):
         self.tokenizer = tokenizers.get(tokenizer)
         if embedding_dim is None:
-            wide = tie_weights or self.tokenizer.kind == "word" or not isinstance(units, (int, np.integer))
+            wide = tie_weights or self.tokenizer.kind in ("word", "bpe") or not isinstance(units, (int, np.integer))
             embedding_dim = units if wide else min(units, 64)  # units that are no integer are refused below
         self.architecture = Architecture(cell, units, layers, embedding_dim, dropout, tie_weights, seed)
         self.separate_texts = False
@@ -130,16 +129,12 @@ class LanguageModel:
         batch_size: int = 32,
         window: int = 64,
         learning_rate: float = 4e-3,
-        schedule: str = "cosine",
-        warmup_steps: int = 100,
-        optimizer: str = "adamw",
-        beta_2: float = 0.99,
-        weight_decay: float = 0.01,
-        clipnorm: float | None = 1.0,
-        early_stopping: int | None = None,
-        max_minutes: float | None = None,
-        max_tokens: int | None = None,
+        schedule: str = "cosine", warmup_steps: int = 100,
+        optimizer: str = "adamw", beta_2: float = 0.99, weight_decay: float = 0.01, clipnorm: float | None = 1.0,
+        early_stopping: int | None = None, max_minutes: float | None = None, max_tokens: int | None = None,
         dtype: TrainingPrecision = "float32",
+        unigram_noise: float = 0.0, blank_noise: float = 0.0, token_drop: float = 0.0,
+        random_windows: bool = False, shift_windows: bool = False,
         checkpoint_dir: PathLike | None = None,
         checkpoint_every: int = 1000,
         resume: bool = False,
@@ -147,7 +142,7 @@ class LanguageModel:
         sample_prompt: str = "",
         callbacks: Sequence[Callback] = (),
         verbose: bool = True,
-    ) -> dict[str, list[float]]:
+    ) -> dict[str, list[float]]:  # fmt: skip
         """Train by truncated back-propagation through time: streams, their states carried from window to window.
 
         Texts of a list follow one another in the streams, each closed by its end. A window that opens with a text
@@ -157,7 +152,7 @@ class LanguageModel:
 
         Args:
             data: a file (``str`` or ``Path``), a list of ``Path`` read as one text, or a list of texts. Files are
-                UTF-8; for the byte tokenizer any will do.
+                UTF-8; for bytes and BPE any will do.
             validation_data: the same, held out; None holds out the last ``validation_split`` of ``data`` (0: nothing).
             epochs: passes over the text; None: 10, or as many as ``max_minutes`` or ``max_tokens`` allow.
             batch_size: streams read side by side.
@@ -170,6 +165,11 @@ class LanguageModel:
             clipnorm: largest global norm of the gradient; None or 0: any.
             early_stopping: end after so many epochs without a better validation loss.
             dtype: ``"bfloat16"`` rounds the operands of training's products; see ``Model.compile``.
+            unigram_noise: share of inputs replaced by tokens drawn as often as they occur (Xie et al., 2017).
+            blank_noise: share of inputs replaced by ``<unk>``, which only words and BPE have.
+            token_drop: share of tokens left out of the text, as inputs and as targets.
+            random_windows: of random length, the learning rate in proportion to it (Merity et al., 2018).
+            shift_windows: each epoch cuts the text elsewhere.
             checkpoint_dir: where to keep checkpoints, one every ``checkpoint_every`` steps and after each epoch.
             resume: go on from the newest checkpoint there, to the same bits as without the interruption; the text and
                 what is held out must be the same, limits may be raised.
@@ -188,7 +188,8 @@ class LanguageModel:
         self.weights.require_network()
         options = FitOptions(
             epochs, batch_size, window, learning_rate, schedule, warmup_steps, optimizer, beta_2, weight_decay,
-            clipnorm, early_stopping, max_minutes, max_tokens, dtype)  # fmt: skip
+            clipnorm, early_stopping, max_minutes, max_tokens, dtype, unigram_noise, blank_noise, token_drop,
+            random_windows, shift_windows)  # fmt: skip
         checkpoints, updates = Checkpoints.at(checkpoint_dir, checkpoint_every, resume), options.make_optimizer()
         progress = Progress(verbose, sample_every, lambda: self._sample(sample_prompt))
         with checkpoints.prepared(), closing(progress):
@@ -240,7 +241,7 @@ class LanguageModel:
         Args:
             texts: texts themselves, not files.
             details: return a ``TextScore`` for each text: the log-probability of each token, a flag for unknown words.
-            eos: include the end: ``<eos>`` for words, else the ``<bos>`` that follows each text of a learned list.
+            eos: include the end: ``<eos>`` of words and BPE, else the ``<bos>`` after each text of a learned list.
 
         Returns:
             float64 of shape (texts,), or a list of ``TextScore``.
@@ -253,14 +254,7 @@ class LanguageModel:
         values = log_probs(model, ids, self.tokenizer.bos_id)
         if not details:
             return np.array([math.fsum(row) for row in values], np.float64)
-        names, unknown = self.tokenizer.tokens, self.tokenizer.unknown_id
-        return [
-            TextScore(
-                math.fsum(row),
-                [TokenScore(names[i], float(p), i == unknown) for i, p in zip(tokens.tolist(), row, strict=True)],
-            )
-            for tokens, row in zip(ids, values, strict=True)
-        ]
+        return [TextScore.of(self.tokenizer, tokens, row) for tokens, row in zip(ids, values, strict=True)]
 
     def _encode(self, text: str, name: str) -> Ids:
         """Ids of ``text``; an error says which argument it was."""
@@ -329,18 +323,13 @@ class LanguageModel:
         count = check_count(1 if samples is None else samples, "samples", 1)
         seed = secrets.randbits(63) if seed is None else check_seed(seed)
         model = self.weights.packed()
-        stops = [stop] if isinstance(stop, str) else list(stop)
-        if not all(stops):
-            raise ValueError("stop must not hold an empty string")
+        stops = check_stops(stop)
         tokenizer = self.tokenizer
         ids = np.append(np.int32(tokenizer.bos_id), self._encode(prompt, "prompt"))
         texts = [StoppedText(tokenizer.decoder(prompt), stops) for _ in range(count)]
         sampling = make_sampling(temperature, top_k, top_p, min_p, repetition_penalty, tokenizer.vocabulary_size)
-        bos, unknown = [tokenizer.bos_id], [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
-        banned, ends = (unknown, bos) if self.separate_texts else (bos + unknown, [])
-        pieces = generate_pieces(
-            model, ids, texts, max_tokens, sampling, seed, np.array(banned, np.int32), np.array(ends, np.int32)
-        )
+        banned, ends = undrawn_ids(tokenizer, self.separate_texts)
+        pieces = generate_pieces(model, ids, texts, max_tokens, sampling, seed, banned, ends)
         if stream:
             return (piece for (piece,) in pieces if piece)
         joined = ["".join(parts) for parts in zip(*pieces, strict=True)]

@@ -10,7 +10,10 @@ import numpy as np
 
 from .. import optimizers
 from ..precision import check_training_precision
+from ..text.augmentation import Augmentation, BlankNoise, Noise, UnigramNoise
 from ..text.batching import Streams
+from ..text.corpus import StoredIds
+from ..text.tokenizer import Tokenizer
 from .schedule import Schedule
 
 OPTIMIZERS: dict[str, type[optimizers.Optimizer]] = {
@@ -22,6 +25,16 @@ OPTIMIZERS: dict[str, type[optimizers.Optimizer]] = {
 }
 
 _MOST = 2**53
+
+# What checkpoints of a time when there was no choice were made with.
+_FORMER = {
+    "dtype": "float32",
+    "unigram_noise": 0.0,
+    "blank_noise": 0.0,
+    "token_drop": 0.0,
+    "random_windows": False,
+    "shift_windows": False,
+}
 
 
 @dataclass(frozen=True)
@@ -42,6 +55,11 @@ class FitOptions:
     max_minutes: float | None
     max_tokens: int | None
     dtype: str
+    unigram_noise: float
+    blank_noise: float
+    token_drop: float
+    random_windows: bool
+    shift_windows: bool
 
     def __post_init__(self) -> None:
         for name, value in vars(self).copy().items():
@@ -64,23 +82,26 @@ class FitOptions:
             raise ValueError(f"clipnorm must be at least 0, got {self.clipnorm}")
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise ValueError(f"max_minutes must be positive, got {self.max_minutes}")
+        for name in ("unigram_noise", "blank_noise", "token_drop"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
         check_training_precision(self.dtype)
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
 
     def _check_types(self) -> None:
-        kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+        kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
         for each in fields(self):
             kind, value = str(each.type).removesuffix(" | None"), getattr(self, each.name)
             optional = value is None and kind != each.type
-            if not optional and (isinstance(value, bool) or not isinstance(value, kinds[kind])):
-                what = {"int": "an integer", "float": "a number", "str": "a str"}[kind]
+            if not optional and (isinstance(value, bool) > (kind == "bool") or not isinstance(value, kinds[kind])):
+                what = {"int": "an integer", "float": "a number", "str": "a str", "bool": "True or False"}[kind]
                 raise TypeError(f"{each.name} must be {what}, got {value!r}")
 
     def check_same(self, saved: dict[str, Any]) -> None:
         """ValueError if a run with the options ``saved`` cannot be resumed with these; only its limits may change."""
         limits = {"epochs", "early_stopping", "max_minutes", "max_tokens"}
-        saved = {"dtype": "float32"} | saved  # of a time when there was no choice
+        saved = _FORMER | saved
         for name in (field.name for field in fields(self)):
             if name not in limits and saved[name] != getattr(self, name):
                 now = getattr(self, name)
@@ -91,11 +112,30 @@ class FitOptions:
         if self.epochs is not None:
             return self.epochs
         if self.max_tokens is not None:
-            return -(-self.max_tokens // (streams.steps * self.batch_size * self.window))
+            return -(-self.max_tokens // streams.tokens)
         return 10 if self.max_minutes is None else _MOST
 
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of a step with a window of the length asked for."""
+        return self.batch_size * self.window
+
+    def make_augmentation(self, tokenizer: Tokenizer, ids: StoredIds, seed: int) -> Augmentation | None:
+        """What is done to the windows of ``ids`` in training, if anything; ValueError where it is not possible."""
+        noises: list[Noise] = []
+        if self.unigram_noise > 0:
+            size, bos_id = tokenizer.vocabulary_size, tokenizer.bos_id
+            noises.append(UnigramNoise.of(self.unigram_noise, ids, size, bos_id))
+        if self.blank_noise > 0:
+            if tokenizer.unknown_id is None:
+                raise ValueError(f"blank_noise needs a tokenizer with <unk>, word or bpe, got {tokenizer.kind}")
+            noises.append(BlankNoise(self.blank_noise, tokenizer.unknown_id))
+        if not (noises or self.token_drop > 0 or self.random_windows or self.shift_windows):
+            return None
+        return Augmentation(seed, tuple(noises), self.token_drop, self.random_windows, self.shift_windows)
+
     def make_schedule(self, streams: Streams) -> Schedule:
-        steps = float(self.count_epochs(streams)) * streams.steps
+        steps = float(self.count_epochs(streams)) * streams.tokens / self.step_tokens
         limits = {
             "tokens": math.inf if self.max_tokens is None else self.max_tokens,
             "seconds": math.inf if self.max_minutes is None else self.max_minutes * 60,

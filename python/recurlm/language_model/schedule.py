@@ -35,7 +35,7 @@ class Schedule:
             if not getattr(self, name) > 0:
                 raise ValueError(f"the limits of training must be positive, got {getattr(self, name)} {name}")
 
-    def progress(self, steps: int, tokens: int, seconds: float) -> float:
+    def progress(self, steps: float, tokens: int, seconds: float) -> float:
         """From 0 at the start to 1 where the first limit is reached."""
         return min(1.0, max(steps / self.steps, tokens / self.tokens, seconds / self.seconds))
 

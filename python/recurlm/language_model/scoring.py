@@ -15,6 +15,7 @@ from ..model import Model
 from ..optimizers import Optimizer
 from ..precision import TrainingPrecision
 from ..text.batching import Streams
+from ..text.tokenizer import Tokenizer
 from ..typing import Float, Ids
 from .progress import perplexity
 
@@ -36,6 +37,12 @@ class TextScore(NamedTuple):
 
     log_prob: float
     tokens: list[TokenScore]
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, ids: Ids, log_probs: Float) -> TextScore:
+        names, unknown = tokenizer.tokens, tokenizer.unknown_id
+        tokens = [TokenScore(names[i], float(p), i == unknown) for i, p in zip(ids.tolist(), log_probs, strict=True)]
+        return cls(math.fsum(log_probs), tokens)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
+from ..text.augmentation import Augmentation
 from ..text.batching import Streams
 from ..text.corpus import Data, StoredIds, Texts, build_corpus
 from ..text.tokenizer import Tokenizer
@@ -31,10 +32,12 @@ class Sources:
     key: str
     validation_key: str
 
-    def streams(self, bos_id: int, batch_size: int, window: int) -> Streams:
+    def streams(self, bos_id: int, batch_size: int, window: int, augmentation: Augmentation | None = None) -> Streams:
         """What is trained on, in streams; ValueError where it is too short for them."""
         try:
-            return Streams(self.train, bos_id, batch_size, window, restarts=not self.separate)
+            return Streams(
+                self.train, bos_id, batch_size, window, restarts=not self.separate, augmentation=augmentation
+            )
         except ValueError as error:
             if self.held_out is None or self.validation_split == 0:
                 raise
@@ -49,9 +52,9 @@ def read_sources(
     texts = Texts.of(data)
     validation = None if validation_data is None else Texts.of(validation_data, "validation_data")
     if not tokenizer.trained:
-        # Characters have to be in the vocabulary to be scored at all; words that training lacks become <unk>.
+        # Characters have to be in the vocabulary to be scored at all; what words and BPE lack, they can do without.
         whole = validation is not None and tokenizer.unknown_id is None
-        tokenizer.train(chain(texts.chunks(), validation.chunks() if whole and validation else ()))
+        tokenizer.train(chain(texts.chunks(tokenizer.errors), validation.chunks() if whole and validation else ()))
     corpus = build_corpus(texts, tokenizer, folder)
     if validation is not None:
         other = build_corpus(validation, tokenizer, folder)

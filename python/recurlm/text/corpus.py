@@ -1,7 +1,8 @@
 """Texts as token ids on disk: read in chunks, written once, mapped; a corpus may be larger than memory.
 
 The ids of a corpus are one array: the tokens of all files, one after the other, or those of each text of a list
-followed by its end, which is ``<bos>`` (for words ``<eos> <bos>``). The ``<bos>`` that opens a stream is not in it.
+followed by its end, which is ``<bos>`` (of words and BPE ``<eos> <bos>``). The ``<bos>`` that opens a stream is not in
+it.
 """
 
 from __future__ import annotations

@@ -6,12 +6,14 @@ chunks, cut anywhere, so that no corpus has to fit in memory; the chunks give th
 
 from __future__ import annotations
 
+import codecs
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 
 from ..typing import Ids
 
@@ -19,6 +21,8 @@ BOS = "<bos>"
 EOS = "<eos>"
 UNKNOWN = "<unk>"
 FORMAT_VERSION = 1
+
+Spans = npt.NDArray[np.int64]
 
 
 class TextDecoder(ABC):
@@ -29,15 +33,27 @@ class TextDecoder(ABC):
         """Text that ``ids`` complete; ``final`` also releases what was held back, such as half a UTF-8 character."""
 
 
+class Utf8Decoder(TextDecoder):
+    """Holds back the bytes of a character until its last one has come; ``to_bytes`` tells the bytes of ids."""
+
+    def __init__(self, to_bytes: Callable[[Sequence[int] | Ids], bytes]):
+        self._to_bytes = to_bytes
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def decode(self, ids: Sequence[int] | Ids, final: bool = False) -> str:
+        return self._utf8.decode(self._to_bytes(ids), final)
+
+
 class Tokenizer(ABC):
     """A vocabulary and the two ways through it.
 
     Attributes:
-        kind: the name under which it is saved and asked for: ``"char"``, ``"byte"`` or ``"word"``.
+        kind: the name under which it is saved and asked for: ``"char"``, ``"byte"``, ``"word"`` or ``"bpe"``.
         bos_id: the id that opens every text.
         unknown_id: the id of what is not in the vocabulary, or None where there is none.
         errors: what becomes of bytes in a file that are not UTF-8, as ``bytes.decode`` and ``str.encode`` take it.
-        end_id: the id that ends a text: ``<eos>`` for words, else the ``<bos>`` of the text that follows.
+        end_id: the id that ends a text: ``<eos>`` for words and BPE, else the ``<bos>`` of the text that follows.
+        end_ids: the ids that stand for no text and part texts; one text has none of them but its opening ``<bos>``.
     """
 
     kind: ClassVar[str]
@@ -48,6 +64,10 @@ class Tokenizer(ABC):
     @property
     def end_id(self) -> int:
         return self.bos_id
+
+    @property
+    def end_ids(self) -> tuple[int, ...]:
+        return (self.bos_id,)
 
     @property
     @abstractmethod
@@ -72,6 +92,10 @@ class Tokenizer(ABC):
         """Encode text that comes in chunks, holding no more than a chunk and a word in memory."""
 
     @abstractmethod
+    def _spans(self, text: str, ids: Ids) -> Spans:
+        """Where in ``text`` its ``ids`` are; see ``encode_with_offsets``."""
+
+    @abstractmethod
     def decoder(self, prefix: str = "") -> TextDecoder:
         """A decoder of what comes after the text ``prefix``."""
 
@@ -93,6 +117,14 @@ class Tokenizer(ABC):
             raise TypeError(f"text must be a str, got {type(text).__name__}")
         parts = list(self.encode_chunks([text]))
         return np.concatenate(parts) if parts else np.empty(0, np.int32)
+
+    def encode_with_offsets(self, text: str) -> tuple[Ids, Spans]:
+        """``encode(text)`` and, int64 of shape (tokens, 2), where each token starts and ends: ``text[start:end]``.
+
+        Offsets count characters. A token of some bytes of a character has those of the whole character.
+        """
+        ids = self.encode(text)
+        return ids, self._spans(text, ids)
 
     def decode(self, ids: Sequence[int] | Ids) -> str:
         """The text of ids. ``<bos>`` has none; bytes that are not UTF-8 become U+FFFD.
@@ -118,6 +150,20 @@ class Tokenizer(ABC):
         if wrong.size:
             raise IndexError(f"ids[{wrong[0]}] is {array[wrong[0]]}, expected 0 <= id < {self.vocabulary_size}")
         return list(map(int, array))
+
+
+def code_points(text: str) -> npt.NDArray[np.uint32]:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+
+
+def spans_of_bytes(text: str, lengths: npt.NDArray[np.int64]) -> Spans:
+    """The characters, (tokens, 2), of tokens that are so many bytes of ``text``, one after the other."""
+    codes = code_points(text)
+    widths = 1 + (codes >= 0x80).astype(np.int64) + (codes >= 0x800) + (codes >= 0x10000)
+    widths[(codes >= 0xDC80) & (codes <= 0xDCFF)] = 1  # a byte that is not UTF-8, as "surrogateescape" has it
+    characters = np.repeat(np.arange(codes.size), widths)  # of each byte
+    ends = np.cumsum(lengths)
+    return np.stack([characters[ends - lengths], characters[ends - 1] + 1], axis=1).astype(np.int64)
 
 
 def field(fields: dict[str, Any], name: str, *kinds: type | None) -> Any:

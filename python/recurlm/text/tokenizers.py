@@ -1,8 +1,7 @@
-"""Text to token ids and back: characters, bytes or words."""
+"""Text to token ids and back: characters, bytes, words or, from ``bpe``, parts of words."""
 
 from __future__ import annotations
 
-import codecs
 import json
 import re
 from collections import Counter
@@ -10,10 +9,22 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 
 from ..typing import Ids
-from .tokenizer import BOS, EOS, FORMAT_VERSION, UNKNOWN, TextDecoder, Tokenizer, field
+from .bpe import BPETokenizer as BPETokenizer
+from .tokenizer import (
+    BOS,
+    EOS,
+    FORMAT_VERSION,
+    UNKNOWN,
+    Spans,
+    TextDecoder,
+    Tokenizer,
+    Utf8Decoder,
+    code_points,
+    field,
+    spans_of_bytes,
+)
 
 
 class _JoinDecoder(TextDecoder):
@@ -46,7 +57,7 @@ class CharTokenizer(Tokenizer):
         self._set(characters)
 
     def _set(self, characters: str) -> None:
-        codes = _code_points(characters)
+        codes = code_points(characters)
         if np.any(np.diff(codes.astype(np.int64)) <= 0):
             raise ValueError("characters must be distinct and in code point order")
         if np.any((codes >= 0xD800) & (codes <= 0xDFFF)):
@@ -76,7 +87,7 @@ class CharTokenizer(Tokenizer):
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
         position = 0
         for chunk in chunks:
-            codes = _code_points(chunk)
+            codes = code_points(chunk)
             ids = self._lookup[np.minimum(codes, len(self._lookup) - 1)]
             if ids.size and ids.min() < 0:
                 index = int(np.argmin(ids))
@@ -87,6 +98,10 @@ class CharTokenizer(Tokenizer):
             position += len(chunk)
             yield ids
 
+    def _spans(self, text: str, ids: Ids) -> Spans:
+        starts = np.arange(len(text))
+        return np.stack([starts, starts + 1], axis=1)
+
     def decoder(self, prefix: str = "") -> TextDecoder:
         return _JoinDecoder(self)
 
@@ -96,10 +111,6 @@ class CharTokenizer(Tokenizer):
     @classmethod
     def _from_vocabulary(cls, fields: dict[str, Any]) -> CharTokenizer:
         return cls(field(fields, "characters", str))
-
-
-def _code_points(text: str) -> npt.NDArray[np.uint32]:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
 
 class ByteTokenizer(Tokenizer):
@@ -129,8 +140,14 @@ class ByteTokenizer(Tokenizer):
         for chunk in chunks:
             yield np.frombuffer(chunk.encode("utf-8", self.errors), np.uint8).astype(np.int32)
 
+    def _spans(self, text: str, ids: Ids) -> Spans:
+        return spans_of_bytes(text, np.ones(len(ids), np.int64))
+
     def decoder(self, prefix: str = "") -> TextDecoder:
-        return _ByteDecoder(self)
+        return Utf8Decoder(self._bytes)
+
+    def _bytes(self, ids: Sequence[int] | Ids) -> bytes:
+        return bytes(i for i in self.checked(ids) if i != self.bos_id)
 
     def _vocabulary(self) -> dict[str, Any]:
         return {}
@@ -140,16 +157,7 @@ class ByteTokenizer(Tokenizer):
         return cls()
 
 
-class _ByteDecoder(TextDecoder):
-    """Holds back the bytes of a character until its last one has come."""
-
-    def __init__(self, tokenizer: ByteTokenizer):
-        self._tokenizer = tokenizer
-        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-
-    def decode(self, ids: Sequence[int] | Ids, final: bool = False) -> str:
-        bos = self._tokenizer.bos_id
-        return self._utf8.decode(bytes(i for i in self._tokenizer.checked(ids) if i != bos), final)
+_WORD = re.compile(r"\n|\S+")
 
 
 class WordTokenizer(Tokenizer):
@@ -248,6 +256,16 @@ class WordTokenizer(Tokenizer):
             ids = (self._ids.get(word, self.unknown_id) for word in words)
             yield np.fromiter(ids, np.int32, len(words))
 
+    def _spans(self, text: str, ids: Ids) -> Spans:
+        spans = [span for word in _WORD.finditer(text) for span in self._spans_within(word)]
+        return np.array(spans, np.int64).reshape(-1, 2)
+
+    def _spans_within(self, word: re.Match[str]) -> list[tuple[int, int]]:
+        if self._pattern is None or word.group() in (*self._special, "\n"):
+            return [word.span()]
+        pieces = self._pattern.finditer(word.group())
+        return [(word.start() + p.start(), word.start() + p.end()) for p in pieces if p.group()]
+
     def decoder(self, prefix: str = "") -> TextDecoder:
         return _WordDecoder(self, glued=not prefix or prefix[-1].isspace())
 
@@ -289,7 +307,8 @@ class _WordDecoder(TextDecoder):
         return "".join(pieces)
 
 
-KINDS: dict[str, type[Tokenizer]] = {cls.kind: cls for cls in (CharTokenizer, ByteTokenizer, WordTokenizer)}
+_CLASSES: tuple[type[Tokenizer], ...] = (CharTokenizer, ByteTokenizer, WordTokenizer, BPETokenizer)
+KINDS = {cls.kind: cls for cls in _CLASSES}
 
 
 def get(tokenizer: str | Tokenizer) -> Tokenizer:
@@ -313,6 +332,8 @@ def from_json(text: str) -> Tokenizer:
         raise ValueError("it is nested too deeply") from None
     if not isinstance(fields, dict):
         raise ValueError("expected a JSON object")
+    if "model" in fields:
+        return BPETokenizer._from_vocabulary(fields)
     version, kind = field(fields, "format_version", int), field(fields, "kind", str)
     if version != FORMAT_VERSION:
         raise ValueError(f"format_version is {version}, this version of recurlm reads {FORMAT_VERSION}")

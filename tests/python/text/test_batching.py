@@ -67,6 +67,14 @@ def test_reading_resumes_at_any_window(start: int) -> None:
         np.testing.assert_array_equal(y, y_again)
 
 
+def test_streams_without_augmentation_are_the_same_in_every_epoch() -> None:
+    streams = Streams(corpus(103), BOS, 2, 5)
+    assert streams.at_epoch(7) is streams
+    assert (streams.tokens, streams.tokens_before(3)) == (100, 30)
+    assert {streams.relative_length(step) for step in range(streams.steps)} == {1.0}
+    assert Streams(corpus(12), BOS, 1, 5, whole=True).relative_length(2) == 2 / 5
+
+
 def test_one_stream_sees_the_opening_once_and_then_the_text() -> None:
     (x, y, w), (x2, y2, w2) = Streams(corpus(5), BOS, 1, 3, whole=True).windows()
     assert (x.tolist(), y.tolist()) == ([[0, 1, 2]], [[1, 2, 3]])

@@ -1,9 +1,10 @@
+import importlib.util
 import itertools
 import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurlm.text import tokenizers
@@ -11,6 +12,11 @@ from recurlm.text.tokenizers import ByteTokenizer, CharTokenizer, Tokenizer, Wor
 
 # Without "<": a text of nothing but special words has no words to learn.
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="<"), max_size=60)
+
+
+BPE = pytest.param(
+    "bpe", marks=pytest.mark.skipif(importlib.util.find_spec("tokenizers") is None, reason="tokenizers is missing")
+)
 
 
 def trained(kind: str, text: str) -> Tokenizer:
@@ -24,7 +30,8 @@ def cut(text: str, cuts: list[int]) -> list[str]:
     return [text[a:b] for a, b in itertools.pairwise(points)]
 
 
-@pytest.mark.parametrize("kind", ["char", "byte"])
+@pytest.mark.parametrize("kind", ["char", "byte", BPE])
+@settings(deadline=None)
 @given(text=TEXT.filter(bool))
 def test_decode_undoes_encode(kind: str, text: str) -> None:
     tokenizer = trained(kind, text)
@@ -40,7 +47,8 @@ def test_words_survive_with_single_spaces(lines: list[list[str]]) -> None:
     assert tokenizer.decode(tokenizer.encode(text)) == text
 
 
-@pytest.mark.parametrize("kind", ["char", "byte", "word"])
+@pytest.mark.parametrize("kind", ["char", "byte", "word", BPE])
+@settings(deadline=None)
 @given(text=st.text("aé \n€😀", min_size=1).filter(str.strip), cuts=st.lists(st.integers(0, 100)))
 def test_chunks_cut_anywhere_give_the_same_ids(kind: str, text: str, cuts: list[int]) -> None:
     whole, pieces = trained(kind, text), tokenizers.get(kind)
@@ -50,7 +58,8 @@ def test_chunks_cut_anywhere_give_the_same_ids(kind: str, text: str, cuts: list[
     np.testing.assert_array_equal(np.concatenate(ids), whole.encode(text))
 
 
-@pytest.mark.parametrize("kind", ["char", "byte", "word"])
+@pytest.mark.parametrize("kind", ["char", "byte", "word", BPE])
+@settings(deadline=None)
 @given(text=st.text("aé \n€😀", min_size=1).filter(str.strip), size=st.integers(1, 5))
 def test_decoding_in_pieces_gives_the_same_text(kind: str, text: str, size: int) -> None:
     tokenizer = trained(kind, text)
@@ -61,7 +70,8 @@ def test_decoding_in_pieces_gives_the_same_text(kind: str, text: str, size: int)
     assert "".join(pieces) + decoder.decode([], final=True) == tokenizer.decode(ids)
 
 
-@pytest.mark.parametrize("kind", ["char", "byte", "word"])
+@pytest.mark.parametrize("kind", ["char", "byte", "word", BPE])
+@settings(deadline=None)
 @given(text=TEXT.filter(str.strip))
 def test_json_round_trip(kind: str, text: str) -> None:
     tokenizer = trained(kind, text)
@@ -70,6 +80,32 @@ def test_json_round_trip(kind: str, text: str) -> None:
     assert again.tokens == tokenizer.tokens
     assert again.to_json() == tokenizer.to_json()
     np.testing.assert_array_equal(again.encode(text), tokenizer.encode(text))
+
+
+@pytest.mark.parametrize("kind", ["char", "byte", "word", BPE])
+@settings(deadline=None)
+@given(text=st.text("aé \n€😀.", min_size=1).filter(str.strip))
+def test_offsets_say_where_a_token_is(kind: str, text: str) -> None:
+    tokenizer = trained(kind, text)
+    ids, offsets = tokenizer.encode_with_offsets(text)
+    np.testing.assert_array_equal(ids, tokenizer.encode(text))
+    assert (offsets.dtype, offsets.shape) == (np.int64, (len(ids), 2))
+    covered = np.array([character.isspace() for character in text])
+    for i, (start, end) in zip(ids.tolist(), offsets.tolist(), strict=True):
+        covered[start:end] = True
+        token = tokenizer.decode([i])
+        assert token == text[start:end] or ("�" in token and not text[start:end].isascii())
+    assert covered.all()
+
+
+def test_offsets_of_words_follow_the_pattern() -> None:
+    tokenizer = WordTokenizer(pattern=r"\w+|[^\w\s]")
+    tokenizer.train(["Yes, no.\n"])
+    text = "No,  yes, <unk>\n\n no"
+    ids, offsets = tokenizer.encode_with_offsets(text)
+    assert [text[start:end] for start, end in offsets] == ["No", ",", "yes", ",", "<unk>", "\n", "\n", "no"]
+    assert len(ids) == 8
+    assert tokenizer.encode_with_offsets("")[1].shape == (0, 2)
 
 
 def test_bytes_that_are_no_character_are_replaced_only_at_the_end() -> None:
@@ -127,14 +163,14 @@ def test_ids_and_text_of_the_wrong_type_raise() -> None:
         CharTokenizer("abc").decode(np.array([1.0]))  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="text must be a str, got bytes"):
         ByteTokenizer().encode(b"abc")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="tokenizer must be one of char, byte, word"):
-        tokenizers.get("bpe")
+    with pytest.raises(ValueError, match="tokenizer must be one of char, byte, word, bpe"):
+        tokenizers.get("wordpiece")
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kind": "bpe"}, "kind must be one of char, byte, word"),
+        ({"kind": "wordpiece"}, "kind must be one of char, byte, word, bpe"),
         ({"format_version": 2}, "format_version is 2"),
         ({"characters": None}, "field 'characters' must be str, got NoneType"),
         ({"characters": "ba"}, "distinct and in code point order"),
