@@ -188,7 +188,7 @@ def test_row_sparse_gradients_change_no_result(make: Any, sparse: bool, monkeypa
         told.append(arguments[-1] is not None and any(rows is not None for rows in arguments[-1]))
         update(*arguments)
 
-    monkeypatch.setattr("recurlm.optimizers._core.apply_update", spy)
+    monkeypatch.setattr("recurlm.optimizers.base._core.apply_update", spy)
     for rows_of in (Tape.rows_of, lambda tape, parameter: None):
         monkeypatch.setattr(Tape, "rows_of", rows_of)
         recurlm.utils.set_random_seed(1)
