@@ -57,6 +57,8 @@ const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table) = {
     rmsprop,
     adagrad,
     adam,
+    lion,
+    update_mean,
     squared_norm,
     multiply_add_registers,
     add_up,

@@ -163,6 +163,8 @@ struct Table {
   void (*rmsprop)(const Update&);
   void (*adagrad)(const Update&);
   void (*adam)(const Update&);
+  void (*lion)(const Update&);
+  void (*update_mean)(index count, float weight, const float* x, float* mean);
   double (*squared_norm)(index count, const float* x);
 
   double (*multiply_add_registers)(index rounds, float* sink);
