@@ -13,7 +13,8 @@
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -243,6 +244,19 @@ class Model(Network):
         """
         batch = make_batch(self.names, x, None, None, None)
         return training.token_log_probs(self, batch.x, np.asarray(targets), sample_weight, states)
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """While this is open, the weights are the averages that the optimizer keeps (``use_ema``, ``ASGD``).
+
+        Whatever happens inside, they are the weights in training again afterwards, or as soon as training goes on.
+
+        Raises:
+            ValueError: the optimizer keeps none.
+            RuntimeError: another thread is using the model, here or inside.
+        """
+        with self.usage.training(), self.optimizer.averaged(self.trainable_weights):
+            yield
 
     # State ----------------------------------------------------------------------------------------------------------
 

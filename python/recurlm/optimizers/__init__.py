@@ -9,12 +9,13 @@ from typing import Any
 
 from ..naming import resolve
 from . import schedules
+from .asgd import ASGD
 from .base import Optimizer
-from .rules import SGD, Adagrad, Adam, AdamW, RMSprop
+from .rules import SGD, Adagrad, Adam, AdamW, Lion, RMSprop
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules", "serialize"]
+__all__ = ["ASGD", "SGD", "Adagrad", "Adam", "AdamW", "Lion", "Optimizer", "RMSprop", "get", "schedules", "serialize"]
 
-_CLASSES = {cls.__name__: cls for cls in (SGD, RMSprop, Adagrad, Adam, AdamW)}
+_CLASSES = {cls.__name__: cls for cls in (SGD, ASGD, RMSprop, Adagrad, Adam, AdamW, Lion)}
 
 
 def get(identifier: Any) -> Optimizer:

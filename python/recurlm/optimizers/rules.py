@@ -96,3 +96,14 @@ class AdamW(Adam):
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **kwargs)
+
+
+class Lion(Optimizer):
+    """Steps of one size in the direction of the sign of a momentum (Chen et al., 2023)."""
+
+    kind = "lion"
+
+    def __init__(self, learning_rate: Rate = 0.001, beta_1: float = 0.9, beta_2: float = 0.99, **kwargs: Any) -> None:
+        super().__init__(learning_rate, {"beta_1": beta_1, "beta_2": beta_2}, **kwargs)
+        if beta_1 == 0:
+            raise ValueError("beta_1 must be above 0: without momentum Lion is descent along the sign of the gradient")
