@@ -249,11 +249,12 @@ class Model(Network):
     def averaged_weights(self) -> Iterator[None]:
         """While this is open, the weights are the averages that the optimizer keeps (``use_ema``, ``ASGD``).
 
-        Whatever happens inside, they are the weights in training again afterwards, or as soon as training goes on.
+        Afterwards, whatever happens, or as soon as training goes on, they are those of training again. No other thread
+        may use the model meanwhile.
 
         Raises:
             ValueError: the optimizer keeps none.
-            RuntimeError: another thread is using the model, here or inside.
+            RuntimeError: another thread is using the model.
         """
         with self.usage.training(), self.optimizer.averaged(self.trainable_weights):
             yield

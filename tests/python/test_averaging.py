@@ -132,6 +132,20 @@ def test_accumulated_gradients_are_one_of_a_larger_batch() -> None:
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+def test_asgd_averages_the_weights_of_updates_only() -> None:
+    data = batches(4)
+    twice, once = build(ASGD(0.5, t0=0, gradient_accumulation_steps=2)), build(ASGD(0.5, t0=0))
+    train(twice, [batch for batch in data for _ in range(2)])
+    train(once, data)
+    assert same(trained(twice), trained(once))
+    assert same(averages(twice), averages(once))
+
+
+def test_counts_from_numpy_can_be_saved(tmp_path: Path) -> None:
+    build(Adam(use_ema=True, ema_overwrite_frequency=np.int64(3))).save(tmp_path / "model")  # type: ignore[arg-type]
+    assert Model.load(tmp_path / "model").optimizer.ema_overwrite_frequency == 3
+
+
 @pytest.mark.parametrize("options", [{}, {"use_ema": True, "ema_overwrite_frequency": 2}], ids=["", "ema"])
 @pytest.mark.parametrize("steps", [None, 2])
 def test_row_sparse_gradients_change_no_result(

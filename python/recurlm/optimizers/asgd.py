@@ -6,7 +6,7 @@ from typing import Any
 
 from ..tape import Parameter
 from .averaging import Averages
-from .base import Optimizer, Rate, check_count
+from .base import Optimizer, Rate, count_of
 
 
 class ASGD(Optimizer):
@@ -35,8 +35,7 @@ class ASGD(Optimizer):
         for name, value in {"lambd": lambd, "alpha": alpha}.items():
             if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
                 raise ValueError(f"{name} must be a finite number from 0 on, got {value!r}")
-        check_count("t0", t0, 0)
-        self.lambd, self.alpha, self.t0 = lambd, alpha, t0
+        self.lambd, self.alpha, self.t0 = lambd, alpha, count_of("t0", t0, 0)
         # What NonMonotonicTrigger has seen, here so that it is saved and a resumed run goes on with it.
         self.checks: list[float] = []
         self.averages = Averages()
@@ -73,7 +72,7 @@ class ASGD(Optimizer):
         super().check_state(state)
         if not {"t0", "checks"} <= set(state):
             raise ValueError(f"the state is not that of ASGD, or damaged: {state!r}")
-        check_count("the state is damaged: t0", state["t0"], 0)
+        count_of("the state is damaged: t0", state["t0"], 0)
         checks = state["checks"]
         if not (isinstance(checks, list) and all(isinstance(check, (int, float)) for check in checks)):
             raise ValueError(f"the state is damaged: checks must be numbers, got {checks!r}")

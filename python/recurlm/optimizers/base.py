@@ -67,15 +67,13 @@ class Optimizer:
         _check_clipping({"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm})
         if not 0 <= ema_momentum <= 1:
             raise ValueError(f"ema_momentum must be from 0 to 1, got {ema_momentum!r}")
-        check_count("ema_overwrite_frequency", ema_overwrite_frequency, 1)
-        check_count("gradient_accumulation_steps", gradient_accumulation_steps, 2)
         self.name = name or snake_case(type(self).__name__)
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
         self.use_ema, self.ema_momentum = use_ema, ema_momentum
-        self.ema_overwrite_frequency = ema_overwrite_frequency
-        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.ema_overwrite_frequency = count_of("ema_overwrite_frequency", ema_overwrite_frequency, 1)
+        self.gradient_accumulation_steps = count_of("gradient_accumulation_steps", gradient_accumulation_steps, 2)
         self.steps = 0  # gradients applied or accumulated
         self.averages = Averages() if use_ema else None
         self.hyperparameters = dict(hyperparameters)
@@ -287,10 +285,13 @@ class Optimizer:
         return cls(**{**config, "learning_rate": schedules.deserialize(rate) if isinstance(rate, dict) else rate})
 
 
-def check_count(name: str, value: Any, least: int) -> None:
-    """ValueError unless ``value`` is None or an integer from ``least`` on."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least):
+def count_of(name: str, value: Any, least: int) -> int | None:
+    """``value`` as JSON can hold it; ValueError unless it is None or an integer from ``least`` on."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
         raise ValueError(f"{name} must be None or an integer from {least} on, got {value!r}")
+    return int(value)
 
 
 def _check_weight_decay(value: float | None) -> None:
