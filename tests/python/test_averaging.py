@@ -284,8 +284,21 @@ def test_a_fit_without_steps_leaves_the_weights() -> None:
     untrained = build(MAKERS["ema"]())
     untrained.get_state()  # makes the averages
     untrained.set_weights(weights)
+    untrained.optimizer.finalize_variable_values(untrained.trainable_weights)
     with untrained.averaged_weights():
         assert same(untrained.get_weights(), weights)
+
+
+def test_averages_are_swapped_in_once() -> None:
+    model = build(MAKERS["ema"]())
+    train(model, batches(3))
+    means, weights = averages(model), trained(model)
+    for _ in range(2):
+        model.optimizer.use_averages(model.trainable_weights)
+        assert same(trained(model), means)
+    for _ in range(2):
+        model.optimizer.use_weights()
+        assert same(trained(model), weights)
 
 
 def test_optimizers_without_averages_say_so() -> None:

@@ -125,6 +125,18 @@ def test_schedules_and_rates() -> None:
     assert [warm(i) for i in (0, 2, 4, 9, 14, 100)] == pytest.approx([0, 0.5, 1, 0.55, 0.1, 0.1])
 
 
+def test_warmup_leads_to_any_schedule() -> None:
+    warm = schedules.LinearWarmup(schedules.CosineDecay(0.3, 10, alpha=0.1), 4)
+    whole = schedules.CosineDecay(0.0, 10, alpha=0.1, warmup_target=0.3, warmup_steps=4)
+    again = schedules.deserialize(schedules.serialize(warm))
+    for step in range(20):
+        assert warm(step) == pytest.approx(whole(step))
+        assert again(step) == warm(step)
+    constant = schedules.deserialize(schedules.serialize(schedules.LinearWarmup(0.4, 2)))
+    assert [constant(step) for step in range(4)] == [0.0, 0.2, 0.4, 0.4]
+    assert schedules.LinearWarmup(0.4, 0)(0) == 0.4
+
+
 @pytest.mark.parametrize("name", ["SGD", "ASGD", "RMSprop", "Adagrad", "Adam", "AdamW", "Lion"])
 def test_names_and_configurations(name: str) -> None:
     optimizer = optimizers.get(name.lower())
