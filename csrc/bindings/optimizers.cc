@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "bindings/arrays.h"
@@ -27,8 +28,10 @@ UpdateRule make_rule(const std::string& kind, double momentum, bool nesterov, do
     rule.kind = UpdateKind::adagrad;
   else if (kind == "adam")
     rule.kind = UpdateKind::adam;
+  else if (kind == "lion")
+    rule.kind = UpdateKind::lion;
   else if (kind != "sgd")
-    throw py::value_error("kind must be sgd, rmsprop, adagrad or adam, not '" + kind + "'");
+    throw py::value_error("kind must be sgd, rmsprop, adagrad, adam or lion, not '" + kind + "'");
   return rule;
 }
 
@@ -108,14 +111,11 @@ ParameterSpan read_span(const UpdateRule& rule, std::size_t i, const py::object&
   return span;
 }
 
-// Threads share blocks of parameters, so a parameter that came twice would be written by two of them.
-void require_distinct(const std::vector<ParameterSpan>& spans) {
-  std::vector<const float*> starts;
-  for (const ParameterSpan& span : spans)
-    if (span.elements.count > 0) starts.push_back(span.parameter);
+// Threads share blocks of arrays, so an array that came twice would be written by two of them.
+void require_distinct(std::vector<const float*> starts, const char* name) {
   std::sort(starts.begin(), starts.end());
   if (std::adjacent_find(starts.begin(), starts.end()) != starts.end())
-    throw py::value_error("parameters must not name an array twice");
+    throw py::value_error(std::string(name) + " must not name an array twice");
 }
 
 void py_apply_update(const UpdateRule& rule, std::int64_t step, double learning_rate, const py::sequence& parameters,
@@ -131,15 +131,34 @@ void py_apply_update(const UpdateRule& rule, std::int64_t step, double learning_
   RowLists lists(rows, count);
   std::vector<std::vector<py::object>> slot_items;
   std::vector<ParameterSpan> spans;
+  std::vector<const float*> written;
   for (std::size_t i = 0; i < count; ++i) {
     slot_items.push_back(items_of(py::sequence(slots[i])));
     spans.push_back(read_span(rule, i, parameter_items[i], gradient_items[i], slot_items.back(), lists));
     spans.back().gradient_scale = scale[i];
     spans.back().weight_decay = decay[i];
+    if (spans.back().elements.count > 0) written.push_back(spans.back().parameter);
   }
-  require_distinct(spans);
+  require_distinct(std::move(written), "parameters");
   py::gil_scoped_release release;
   apply_update(rule, step, learning_rate, spans);
+}
+
+void py_update_means(const py::sequence& values, const py::sequence& means, double weight) {
+  const std::vector<py::object> value_items = items_of(values), mean_items = items_of(means);
+  require_length(mean_items.size(), value_items.size(), "means");
+  require(weight >= 0 && weight <= 1, "weight must be from 0 to 1", weight);
+  std::vector<MeanSpan> spans;
+  std::vector<const float*> written;
+  for (std::size_t i = 0; i < value_items.size(); ++i) {
+    const py::array value = read_any_shape(value_items[i], entry("values", i).c_str());
+    float* mean = write<float>(mean_items[i], entry("means", i).c_str(), shape_of(value));
+    spans.push_back({value.size(), static_cast<const float*>(value.data()), mean});
+    if (value.size() > 0) written.push_back(mean);
+  }
+  require_distinct(std::move(written), "means");
+  py::gil_scoped_release release;
+  update_means(spans, weight);
 }
 
 }  // namespace
@@ -154,6 +173,7 @@ void bind_optimizers(py::module_& module) {
   module.def("squared_norms", &py_squared_norms, arg("gradients"), arg("rows") = py::none());
   module.def("apply_update", &py_apply_update, arg("rule"), arg("step"), arg("learning_rate"), arg("parameters"),
              arg("gradients"), arg("slots"), arg("scales"), arg("weight_decays"), arg("rows") = py::none());
+  module.def("update_means", &py_update_means, arg("values"), arg("means"), arg("weight"));
 }
 
 }  // namespace recurlm::bindings

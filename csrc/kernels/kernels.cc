@@ -58,6 +58,8 @@ const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table) = {
     rmsprop,
     adagrad,
     adam,
+    lion,
+    update_mean,
     squared_norm,
     absolute_sum,
     squared_distance,

@@ -93,5 +93,28 @@ void adam(const Update& u) {
   }
 }
 
+// c = m + (1 - beta_1)(g - m);  p -= learning_rate * sign(c);  m += (1 - beta_2)(g - m)
+void lion(const Update& u) {
+  const vec rate = set1(u.learning_rate), rest_1 = set1(u.rest_1), rest_2 = set1(u.rest_2), zero = set1(0.0f);
+  for (index i = 0; i < u.count; i += lanes) {
+    const index n = tail(u.count, i);
+    const vec m = load_n(u.slots[0] + i, n);
+    const vec change = scaled_gradient(u, i, n) - m;
+    const vec c = fmadd(rest_1, change, m);
+    const vec sign = select_gt(c, zero, set1(1.0f), select_gt(zero, c, set1(-1.0f), c));  // 0 and NaN are their own
+    store_n(u.slots[0] + i, fmadd(rest_2, change, m), n);
+    store_n(u.parameter + i, decayed_parameter(u, i, n) - rate * sign, n);
+  }
+}
+
+// mean += weight * (x - mean), which leaves a mean that is x as it is; a weight of 1 copies x exactly
+void update_mean(index count, float weight, const float* x, float* mean) {
+  for (index i = 0; i < count; i += lanes) {
+    const index n = tail(count, i);
+    const vec now = load_n(x + i, n), old = load_n(mean + i, n);
+    store_n(mean + i, weight == 1.0f ? now : fmadd(set1(weight), now - old, old), n);
+  }
+}
+
 }  // namespace
 }  // namespace recurlm::kernels::RECURLM_KERNEL_ISA

@@ -165,6 +165,8 @@ struct Table {
   void (*rmsprop)(const Update&);
   void (*adagrad)(const Update&);
   void (*adam)(const Update&);
+  void (*lion)(const Update&);
+  void (*update_mean)(index count, float weight, const float* x, float* mean);
   double (*squared_norm)(index count, const float* x);
   double (*absolute_sum)(index count, const float* x);
   double (*squared_distance)(index count, const float* x, const float* y);

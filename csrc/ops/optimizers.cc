@@ -13,6 +13,7 @@ int UpdateRule::slots() const {
     case UpdateKind::rmsprop: return 1 + (momentum != 0) + centered;
     case UpdateKind::adagrad: return 1;
     case UpdateKind::adam: return 2 + amsgrad;
+    case UpdateKind::lion: return 1;
   }
   return 0;
 }
@@ -27,6 +28,7 @@ UpdateKernel update_kernel(UpdateKind kind) {
     case UpdateKind::rmsprop: return k.rmsprop;
     case UpdateKind::adagrad: return k.adagrad;
     case UpdateKind::adam: return k.adam;
+    case UpdateKind::lion: return k.lion;
     default: return k.sgd;
   }
 }
@@ -72,6 +74,19 @@ void apply_update(const UpdateRule& rule, std::int64_t step, double learning_rat
       u.scale = static_cast<float>(span.gradient_scale);
       u.decay = static_cast<float>(learning_rate * span.weight_decay);
       update(u);
+    });
+  });
+}
+
+void update_means(const std::vector<MeanSpan>& spans, double weight) {
+  std::vector<Elements> elements;
+  for (const MeanSpan& span : spans) elements.push_back({span.count});
+  const ParameterBlocks blocks(std::move(elements));
+  constexpr double operations_per_element = 2;
+  parallel(threads_for(operations_per_element * static_cast<double>(blocks.elements())), [&](Team& team) {
+    blocks.for_share(team, [&](index, index array, index first, index count) {
+      const MeanSpan& span = spans[static_cast<std::size_t>(array)];
+      kernels::table().update_mean(count, static_cast<float>(weight), span.value + first, span.mean + first);
     });
   });
 }

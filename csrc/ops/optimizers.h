@@ -7,7 +7,7 @@
 
 namespace recurlm {
 
-enum class UpdateKind { sgd, rmsprop, adagrad, adam };
+enum class UpdateKind { sgd, rmsprop, adagrad, adam, lion };
 
 struct UpdateRule {
   UpdateKind kind = UpdateKind::sgd;
@@ -29,5 +29,14 @@ struct ParameterSpan {
 // step counts from 1.
 void apply_update(const UpdateRule& rule, std::int64_t step, double learning_rate,
                   const std::vector<ParameterSpan>& spans);
+
+struct MeanSpan {
+  index count;
+  const float* value;
+  float* mean;
+};
+
+// mean += weight * (value - mean); exactly the value where the weight is 1.
+void update_means(const std::vector<MeanSpan>& spans, double weight);
 
 }  // namespace recurlm

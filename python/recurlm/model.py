@@ -13,7 +13,8 @@
 
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -243,6 +244,20 @@ class Model(Network):
         """
         batch = make_batch(self.names, x, None, None, None)
         return training.token_log_probs(self, batch.x, np.asarray(targets), sample_weight, states)
+
+    @contextmanager
+    def averaged_weights(self) -> Iterator[None]:
+        """While this is open, the weights are the averages that the optimizer keeps (``use_ema``, ``ASGD``).
+
+        Afterwards, whatever happens, or as soon as training goes on, they are those of training again. No other thread
+        may use the model meanwhile.
+
+        Raises:
+            ValueError: the optimizer keeps none.
+            RuntimeError: another thread is using the model.
+        """
+        with self.usage.training(), self.optimizer.averaged(self.trainable_weights):
+            yield
 
     # State ----------------------------------------------------------------------------------------------------------
 

@@ -47,8 +47,9 @@ def get_state(model: Model) -> ModelState:
     values = {
         "seed": model.seed,
         "step": model.step,
-        "iterations": optimizer.iterations,
+        "iterations": optimizer.steps,  # of Keras's two counts the finer one
         "learning_rate": None if optimizer.scheduled else optimizer.learning_rate,
+        "optimizer": optimizer.get_state(),
         "metrics": model.compiled.get_state(),
     }
     return ModelState(arrays, values)
@@ -58,6 +59,8 @@ def set_state(model: Model, state: ModelState) -> None:
     """See ``Model.set_state``."""
     optimizer, values = model.optimizer, state.values
     _check_values(values)
+    details = values.get("optimizer", {})  # which older files lack
+    optimizer.check_state(details)
     named = model.named_weights()
     targets: dict[str, Array] = {f"weights/{name}": parameter.value for name, parameter in named.items()}
     targets |= _slots(model, named)
@@ -74,7 +77,8 @@ def set_state(model: Model, state: ModelState) -> None:
         layer.reset_states()
         if parts:
             layer.states[layer.name] = parts
-    model.seed, model.step, optimizer.iterations = values["seed"], values["step"], values["iterations"]
+    model.seed, model.step, optimizer.steps = values["seed"], values["step"], values["iterations"]
+    optimizer.set_state(details, model.trainable_weights)
     if values["learning_rate"] is not None and not optimizer.scheduled:
         optimizer.learning_rate = values["learning_rate"]
 
@@ -106,10 +110,10 @@ def _carried(layer: Recurrent, arrays: Mapping[str, Array]) -> list[Float]:
 def _slots(model: Model, named: Mapping[str, Parameter]) -> dict[str, Array]:
     trained = set(model.trainable_weights)
     return {
-        f"optimizer/{name}.{i}": slot
+        f"optimizer/{name}.{key}": array
         for name, parameter in named.items()
         if parameter in trained
-        for i, slot in enumerate(model.optimizer.slots(parameter))
+        for key, array in model.optimizer.arrays(parameter).items()
     }
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 def train_step(model: Model, batch: Batch) -> None:
     """One update. FloatingPointError, and weights as they were, where the loss or a gradient is not finite."""
     compiled, tape = model.compiled, model.tape
+    compiled.optimizer.use_weights()
     tape.training, tape.seed, tape.step, tape.states = True, model.seed, model.step, None
     tape.precision = compiled.precision
     with tape.gradients():
@@ -73,11 +74,14 @@ class FitLoop:
         """Train from there on; the History is that of this call."""
         self.model.stop_training = False
         logs: dict[str, float] = {}
+        first = self.model.step
         self.callbacks.on_train_begin()
         for epoch in range(initial_epoch, self.epochs):
             logs = self._epoch(epoch, initial_step if epoch == initial_epoch else 0)
             if self.model.stop_training:
                 break
+        if self.model.step > first:
+            self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
         self.callbacks.on_train_end(logs)
         return self.history
 

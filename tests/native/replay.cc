@@ -150,12 +150,20 @@ void replay_optimizer(const Case& c) {
   for (std::size_t s = 0; s < slots.size(); ++s) c.check("slot " + std::to_string(s), slots[s]);
 }
 
+void replay_mean(const Case& c) {
+  auto mean = c.floats("mean");
+  const auto value = c.floats("value");
+  update_means({{static_cast<index>(mean.size()), value.data(), mean.data()}}, c.number("weight"));
+  c.check("mean", mean);
+}
+
 void replay(const Case& c) {
   if (c.family == "linear") return replay_linear(c);
   if (c.family == "recurrent") return replay_recurrent(c);
   if (c.family == "projection_cross_entropy") return replay_projection_cross_entropy(c);
   if (c.family == "loss") return replay_loss(c);
   if (c.family == "optimizer") return replay_optimizer(c);
+  if (c.family == "mean") return replay_mean(c);
   throw std::runtime_error("no such family of cases");
 }
 

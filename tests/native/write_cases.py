@@ -35,7 +35,7 @@ Values: TypeAlias = dict[str, npt.ArrayLike | None]
 CELL_KINDS = ["rnn", "gru", "lstm"]
 ACTIVATIONS = ["linear", "tanh", "sigmoid", "relu"]
 LOSSES = ["mean_squared_error", "mean_absolute_error", "binary_crossentropy", "categorical_crossentropy"]
-UPDATES = ["sgd", "rmsprop", "adagrad", "adam"]
+UPDATES = ["sgd", "rmsprop", "adagrad", "adam", "lion"]
 
 
 def encode(name: str, value: npt.ArrayLike) -> bytes:
@@ -144,6 +144,7 @@ def optimizer_cases() -> Iterator[tuple[str, Values]]:
         (optimizers.Rule("rmsprop", momentum=0.5, centered=True), 3),
         (optimizers.Rule("adagrad"), 1),
         (optimizers.Rule("adam", amsgrad=True, clip_value=0.5), 3),
+        (optimizers.Rule("lion"), 1),
     ]
     for rule, slots in rules:
         for size in (0, 1, 37, 100_003):
@@ -158,12 +159,23 @@ def optimizer_cases() -> Iterator[tuple[str, Values]]:
             yield f"{rule.kind} {size}", values
 
 
+def mean_cases() -> Iterator[tuple[str, Values]]:
+    for weight in (0.0, 0.01, 1.0):
+        for size in (0, 1, 37, 100_003):
+            rng = np.random.default_rng(6)
+            value, mean = normal(rng, size), normal(rng, size)
+            expected = optimizers.update_mean(double(value), double(mean), weight)
+            values: Values = {"value": value, "mean": mean, "weight": weight, "tolerance": 1e-6}
+            yield f"{weight} {size}", values | {"expected mean": expected}
+
+
 FAMILIES = {
     "linear": linear_cases,
     "recurrent": recurrent_cases,
     "projection_cross_entropy": projection_cases,
     "loss": loss_cases,
     "optimizer": optimizer_cases,
+    "mean": mean_cases,
 }
 
 

@@ -24,8 +24,9 @@ RULES = [
     Rule("adam", beta_1=0.8, beta_2=0.99, epsilon=1e-3),
     Rule("adam", amsgrad=True),
     Rule("adam", clip_value=0.5),
+    Rule("lion", beta_2=0.99),
 ]
-SLOTS = [0, 1, 1, 1, 2, 2, 3, 1, 2, 2, 3, 2]
+SLOTS = [0, 1, 1, 1, 2, 2, 3, 1, 2, 2, 3, 2, 1]
 # Around the block of 4,096 elements over which one pass is divided, and nothing at all.
 SHAPES = [(1,), (7, 5), (0, 3), (4095,), (4097,), (2, 4096)]
 STEPS = 3
@@ -111,6 +112,41 @@ def test_squared_norms(isa: str, threads: int) -> None:
     assert _core.squared_norms([np.full(5, 1e30, np.float32)])[0] == pytest.approx(5e60, rel=1e-6)
     assert np.isnan(_core.squared_norms([np.array([1.0, np.nan], np.float32)])[0])
     assert np.isinf(_core.squared_norms([np.array([1.0, np.inf], np.float32)])[0])
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.01, 0.5, 1.0])
+def test_means_agree_with_reference(weight: float, isa: str, threads: int) -> None:
+    values, (means, *_), _ = start(0)
+    expected = [optimizers.update_mean(double(x), double(mean), weight) for x, mean in zip(values, means, strict=True)]
+    before = [x.copy() for x in values]
+    _core.update_means(values, means, weight)
+    for x, untouched, mean, wanted in zip(values, before, means, expected, strict=True):
+        np.testing.assert_array_equal(x, untouched)
+        calls.assert_close(mean, wanted, CLOSE)
+        if weight == 1.0:
+            np.testing.assert_array_equal(mean, x)
+
+
+def test_a_mean_that_is_its_value_stays(isa: str) -> None:
+    (value, *_), _, _ = start(0)
+    large = 1e3 * np.resize(value, 5000).astype(np.float32)
+    mean = large.copy()
+    _core.update_means([large], [mean], 0.01)
+    np.testing.assert_array_equal(mean, large)
+
+
+def test_means_of_bad_arguments() -> None:
+    x, mean = np.ones(3, np.float32), np.zeros(3, np.float32)
+    with pytest.raises(ValueError, match="means must have 1 entries, not 0"):
+        _core.update_means([x], [], 0.5)
+    with pytest.raises(ValueError, match=r"means\[0\]"):
+        _core.update_means([x], [np.zeros(4, np.float32)], 0.5)
+    for weight in (-0.1, 1.5, float("nan")):
+        with pytest.raises(ValueError, match="weight must be from 0 to 1"):
+            _core.update_means([x], [mean], weight)
+    with pytest.raises(ValueError, match="means must not name an array twice"):
+        _core.update_means([x, x], [mean, mean], 0.5)
+    assert not mean.any()
 
 
 def test_nan_gradient_reaches_the_parameter(isa: str) -> None:

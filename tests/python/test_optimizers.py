@@ -7,7 +7,7 @@ import pytest
 import recurlm
 from recurlm import Input, Model, _core, optimizers
 from recurlm.layers import Dense, Embedding
-from recurlm.optimizers import SGD, Adagrad, Adam, AdamW, RMSprop, schedules
+from recurlm.optimizers import ASGD, SGD, Adagrad, Adam, AdamW, Lion, RMSprop, schedules
 from recurlm.tape import Parameter, Tape
 from tests.python.models import normal
 
@@ -125,13 +125,27 @@ def test_schedules_and_rates() -> None:
     assert [warm(i) for i in (0, 2, 4, 9, 14, 100)] == pytest.approx([0, 0.5, 1, 0.55, 0.1, 0.1])
 
 
-@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adagrad", "Adam", "AdamW"])
+def test_warmup_leads_to_any_schedule() -> None:
+    warm = schedules.LinearWarmup(schedules.CosineDecay(0.3, 10, alpha=0.1), 4)
+    whole = schedules.CosineDecay(0.0, 10, alpha=0.1, warmup_target=0.3, warmup_steps=4)
+    again = schedules.deserialize(schedules.serialize(warm))
+    for step in range(20):
+        assert warm(step) == pytest.approx(whole(step))
+        assert again(step) == warm(step)
+    constant = schedules.deserialize(schedules.serialize(schedules.LinearWarmup(0.4, 2)))
+    assert [constant(step) for step in range(4)] == [0.0, 0.2, 0.4, 0.4]
+    assert schedules.LinearWarmup(0.4, 0)(0) == 0.4
+
+
+@pytest.mark.parametrize("name", ["SGD", "ASGD", "RMSprop", "Adagrad", "Adam", "AdamW", "Lion"])
 def test_names_and_configurations(name: str) -> None:
     optimizer = optimizers.get(name.lower())
     assert type(optimizer).__name__ == name
     again = optimizers.get(optimizers.serialize(optimizer))
     assert again.get_config() == optimizer.get_config()
-    scheduled = type(optimizer)(schedules.CosineDecay(0.1, 5), global_clipnorm=2.0)
+    averaged = {} if name == "ASGD" else {"use_ema": True, "ema_momentum": 0.5, "ema_overwrite_frequency": 3}
+    rate = schedules.LinearWarmup(schedules.CosineDecay(0.1, 5), 3)
+    scheduled = type(optimizer)(rate, global_clipnorm=2.0, gradient_accumulation_steps=2, **averaged)
     config = optimizers.serialize(scheduled)
     assert optimizers.get(config).get_config() == config["config"]
 
@@ -151,13 +165,42 @@ def test_names_and_configurations(name: str) -> None:
         (lambda: SGD(None), ValueError, "learning_rate must be a finite number from 0 on or a schedule, got None"),
         (lambda: SGD(weight_decay=float("nan")), ValueError, "weight_decay must be a finite number from 0 on, got nan"),
         (lambda: AdamW(weight_decay=-1), ValueError, "weight_decay must be a finite number from 0 on, got -1"),
-        (lambda: SGD(0.1, use_ema=True), TypeError, "SGD has no argument 'use_ema'"),
+        (lambda: SGD(0.1, use_sam=True), TypeError, "SGD has no argument 'use_sam'"),
         (lambda: AdamW(momentum=0.1), TypeError, "AdamW has no argument 'momentum'"),
         (lambda: SGD(momentum="x"), TypeError, "SGD: momentum must be a number, got 'x'"),
         (lambda: Adagrad(initial_accumulator_value=math.nan), ValueError, "initial_accumulator_value must be a finite"),
         (lambda: Adam(beta_1="x"), TypeError, "Adam: beta_1 must be a number, got 'x'"),
         (lambda: optimizers.get(len), TypeError, "optimizer must be a name or an object of recurlm.optimizers, got"),
-        (lambda: optimizers.get("lion"), ValueError, "unknown optimizer 'lion'; known are"),
+        (lambda: optimizers.get("adamax"), ValueError, "unknown optimizer 'adamax'; known are"),
+        (lambda: SGD(use_ema=True, ema_momentum=1.5), ValueError, "ema_momentum must be from 0 to 1, got 1.5"),
+        (lambda: SGD(ema_overwrite_frequency=0), ValueError, "ema_overwrite_frequency must be None or an integer from"),
+        (
+            lambda: SGD(gradient_accumulation_steps=1),
+            ValueError,
+            "gradient_accumulation_steps must be None or an integer from 2 on, got 1",
+        ),
+        (lambda: Lion(beta_1=0), ValueError, "beta_1 must be above 0"),
+        (lambda: ASGD(use_ema=True), ValueError, "ASGD keeps an average of its own: use_ema cannot be set"),
+        (lambda: ASGD(lambd=-1), ValueError, "lambd must be a finite number from 0 on, got -1"),
+        (lambda: ASGD(alpha=math.nan), ValueError, "alpha must be a finite number from 0 on, got nan"),
+        (lambda: ASGD(t0=-1), ValueError, "t0 must be None or an integer from 0 on, got -1"),
+        (lambda: schedules.PolynomialDecay(0.1, 0), ValueError, "decay_steps must be positive, got 0"),
+        (lambda: schedules.InverseTimeDecay(0.1, -1, 1), ValueError, "decay_steps must be positive, got -1"),
+        (lambda: schedules.CosineDecayRestarts(0.1, 0), ValueError, "first_decay_steps must be positive, got 0"),
+        (lambda: schedules.CosineDecayRestarts(0.1, 5, 0.5), ValueError, "t_mul must be at least 1, got 0.5"),
+        (lambda: schedules.LinearWarmup(0.1, -1), ValueError, "warmup_steps must be at least 0, got -1"),
+        (lambda: schedules.OneCycle(0.1, 0), ValueError, "total_steps must be positive, got 0"),
+        (lambda: schedules.OneCycle(0.1, 9, 1.5), ValueError, "pct_start must be from 0 to 1, got 1.5"),
+        (
+            lambda: schedules.OneCycle(0.1, 9, 0.6, three_phase=True),
+            ValueError,
+            "pct_start must be from 0 to 0.5, got 0.6",
+        ),
+        (
+            lambda: schedules.OneCycle(0.1, 9, anneal_strategy="exp"),
+            ValueError,
+            "anneal_strategy must be 'cos' or 'linear', got 'exp'",
+        ),
         (lambda: schedules.PiecewiseConstantDecay([1], [1.0]), ValueError, "values must be one more than boundaries"),
         (lambda: schedules.CosineDecay(0.1, 0), ValueError, "decay_steps must be positive, got 0"),
     ],
@@ -188,7 +231,7 @@ def test_row_sparse_gradients_change_no_result(make: Any, sparse: bool, monkeypa
         told.append(arguments[-1] is not None and any(rows is not None for rows in arguments[-1]))
         update(*arguments)
 
-    monkeypatch.setattr("recurlm.optimizers._core.apply_update", spy)
+    monkeypatch.setattr("recurlm.optimizers.base._core.apply_update", spy)
     for rows_of in (Tape.rows_of, lambda tape, parameter: None):
         monkeypatch.setattr(Tape, "rows_of", rows_of)
         recurlm.utils.set_random_seed(1)

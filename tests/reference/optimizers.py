@@ -90,7 +90,17 @@ def adam(rule: Rule, step: int, lr: float, p: Array, g: Array, slots: list[Array
     p -= alpha * m / (np.sqrt(v) + rule.epsilon)
 
 
-RULES = {"sgd": sgd, "rmsprop": rmsprop, "adagrad": adagrad, "adam": adam}
+def lion(rule: Rule, step: int, lr: float, p: Array, g: Array, slots: list[Array]) -> None:
+    """Chen et al. 2023, "Symbolic discovery of optimization algorithms".
+
+    p ← p − η sign(β₁ m + (1 − β₁) g)       m ← β₂ m + (1 − β₂) g
+    """
+    (m,) = slots
+    p -= lr * np.sign(rule.beta_1 * m + (1.0 - rule.beta_1) * g)
+    m[...] = rule.beta_2 * m + (1.0 - rule.beta_2) * g
+
+
+RULES = {"sgd": sgd, "rmsprop": rmsprop, "adagrad": adagrad, "adam": adam, "lion": lion}
 
 
 def apply_update(
@@ -109,3 +119,8 @@ def apply_update(
         g = np.clip(g, -rule.clip_value, rule.clip_value)
     parameter -= learning_rate * weight_decay * parameter
     RULES[rule.kind](rule, step, learning_rate, parameter, g, slots)
+
+
+def update_mean(value: Array, mean: Array, weight: float) -> Array:
+    """A running mean: a ← a + w (x − a). w = 1/t is the mean of t values, 1 − μ an exponential average."""
+    return mean + weight * (value - mean)

@@ -11,8 +11,8 @@ class UpdateRule:
 
     ``kind`` and its slots (moments) per parameter, all float32 of the parameter's shape, zero at the start: sgd: []
     or, with momentum, [velocity]; rmsprop: [mean_square] + [momentum if momentum] + [mean_gradient if centered];
-    adagrad: [accumulator]; adam: [m, v] + [v_max if amsgrad]. weight_decay is decoupled (AdamW and all others, as in
-    Keras).
+    adagrad: [accumulator]; adam: [m, v] + [v_max if amsgrad]; lion: [momentum]. weight_decay is decoupled (AdamW and
+    all others, as in Keras).
     """
 
     def __init__(
@@ -53,4 +53,10 @@ def apply_update(
 
     ``scales`` (one for each parameter) multiply the gradients first (that is how norm clipping is applied), then
     ``clip_value`` clips. Gradients are left as they are.
+    """
+
+def update_means(values: Sequence[Float], means: Sequence[Float], weight: float) -> None:
+    """``mean += weight * (value - mean)`` for each pair of one shape, in one pass; 1 copies the values exactly.
+
+    ``weight`` is from 0 to 1. A mean that is its value stays as it is.
     """

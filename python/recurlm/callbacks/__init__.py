@@ -1,5 +1,6 @@
 """What happens between the steps and epochs of ``fit``, with Keras's names, hooks and defaults."""
 
+from .averaging import NonMonotonicTrigger, SwapEMAWeights
 from .base import Callback, CallbackList, History
 from .monitors import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
 from .progress import ProgressBar
@@ -13,7 +14,9 @@ __all__ = [
     "History",
     "LearningRateScheduler",
     "ModelCheckpoint",
+    "NonMonotonicTrigger",
     "ProgressBar",
     "ReduceLROnPlateau",
+    "SwapEMAWeights",
     "TerminateOnNaN",
 ]

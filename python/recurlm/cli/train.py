@@ -97,7 +97,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
             "learning_rate": "highest learning rate",
             "schedule": "course of the learning rate after warm-up",
             "warmup_steps": "steps of linear increase, at most a tenth of the run",
-            "beta_2": "decay of adam's second moment",
+            "beta_2": "decay of adam's second moment, or of lion's momentum",
             "weight_decay": "decoupled weight decay",
             "clipnorm": "largest global norm of the gradient, 0 for any",
             "dtype": "of the operands of products; weights and sums stay float32",

@@ -159,8 +159,8 @@ class LanguageModel:
             window: steps that gradients flow back.
             learning_rate: the highest, after ``warmup_steps`` of linear increase (a tenth of the run, if that is less).
             schedule: ``"cosine"`` or ``"linear"`` decay to zero at the end of the run, or ``"constant"``.
-            optimizer: ``"adamw"``, ``"adam"``, ``"rmsprop"``, ``"adagrad"`` or ``"sgd"``.
-            beta_2: decay of the second moment of Adam and AdamW.
+            optimizer: ``"adamw"``, ``"adam"``, ``"lion"``, ``"rmsprop"``, ``"adagrad"`` or ``"sgd"``.
+            beta_2: decay of the second moment of Adam and AdamW, and of Lion's momentum.
             weight_decay: decoupled, relative to the learning rate.
             clipnorm: largest global norm of the gradient; None or 0: any.
             early_stopping: end after so many epochs without a better validation loss.

@@ -19,6 +19,7 @@ from .schedule import Schedule
 OPTIMIZERS: dict[str, type[optimizers.Optimizer]] = {
     "adamw": optimizers.AdamW,
     "adam": optimizers.Adam,
+    "lion": optimizers.Lion,
     "rmsprop": optimizers.RMSprop,
     "adagrad": optimizers.Adagrad,
     "sgd": optimizers.SGD,
@@ -144,6 +145,6 @@ class FitOptions:
 
     def make_optimizer(self) -> optimizers.Optimizer:
         arguments: dict[str, Any] = {"weight_decay": self.weight_decay, "global_clipnorm": self.clipnorm or None}
-        if self.optimizer in ("adamw", "adam"):
+        if self.optimizer in ("adamw", "adam", "lion"):
             arguments["beta_2"] = self.beta_2
         return OPTIMIZERS[self.optimizer](self.learning_rate, **arguments)
