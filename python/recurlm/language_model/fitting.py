@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from .. import checkpoint
 from ..callbacks import Callback
 from ..files import DamagedFileError, read_json, read_safetensors, write_json, write_safetensors
-from ..layers.recurrent import Recurrent
 from ..model import Model
 from ..model_io import ModelState
 from ..text.batching import Streams, evaluation_streams
@@ -199,10 +198,7 @@ class Run(Callback):
             self._network.reset_states()
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        opening = self._streams.opening(self._position.window)  # (B,)
-        for layer in self._recurrent:
-            for state in layer.states.get(layer.name, []):  # (B, units)
-                state[opening] = 0
+        self._network.reset_states(self._streams.opening(self._position.window))
         self._network.optimizer.learning_rate = self._schedule.learning_rate(self._position.steps, self._done())
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -253,10 +249,6 @@ class Run(Callback):
     @property
     def _network(self) -> Model:
         return self._lm.model
-
-    @property
-    def _recurrent(self) -> list[Recurrent]:
-        return [layer for layer in self._network.layers if isinstance(layer, Recurrent)]
 
     @property
     def _step_tokens(self) -> int:
