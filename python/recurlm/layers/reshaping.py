@@ -76,7 +76,8 @@ class Reshape(_Arranged):
             return (batch, *(None if n == -1 else n for n in self.target_shape))
         size = math.prod(n or 0 for n in extents)
         if size % known if -1 in self.target_shape else size != known:
-            raise ValueError(f"{self.name}: an input of shape {shape} cannot become (batch, {self.target_shape})")
+            wanted = ", ".join(map(str, ("batch", *self.target_shape)))
+            raise ValueError(f"{self.name}: an input of shape {shape} cannot become ({wanted})")
         return (batch, *(size // known if n == -1 else n for n in self.target_shape))
 
     def arrange(self, call: Call, x: Float, y: Float) -> None:
