@@ -330,3 +330,14 @@ def test_initial_weights_are_those_given() -> None:
     again(np.zeros((1, 2, 3), np.float32))
     for a, b in zip(again.get_weights(), weights, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_training_steps_take_their_gradients_from_the_pool() -> None:
+    model = everything()
+    x, y = ids(RNG, 6, 3, 4, 5), normal(RNG, 3, 4, 6)
+    for _ in range(2):
+        model.train_on_batch(x, y)
+    pool = {id(flat) for flat in model.tape._free}
+    for _ in range(3):
+        model.train_on_batch(x, y)
+    assert {id(flat) for flat in model.tape._free} == pool
