@@ -167,7 +167,7 @@ def everything(seed: int = 3) -> Model:
     x = TimeDistributed(Bidirectional(GRU(2)))(x)
     x = Bidirectional(LSTM(4, return_sequences=True, stateful=True), merge_mode="ave")(x)
     shared = Dense(4, "tanh", name="shared")
-    x = TimeDistributed(Dropout(0.3))(TimeDistributed(shared)(shared(x)))
+    x = TimeDistributed(Dropout(0.3))(shared(TimeDistributed(shared)(x)))
     return compiled(words, TimeDistributed(Dense(6, tied_to=table))(x), seed=seed)
 
 
