@@ -143,12 +143,11 @@ class Layer:
         call = Tape().call(0)
         call.tape.training = training
         inner = [to_inner(call, f"input {i}", value, self.id_limit()) for i, value in enumerate(inputs)]
-        given = list(mask) if _is_masks(mask) else [mask]
-        padded = given + [None] * (len(inner) - len(given))
+        given = list(mask) if _is_list_of(mask, len(inner)) else [mask] + [None] * (len(inner) - 1)
         axes = None if self.id_limit() is not None else -1
         call.masks = [
             None if m is None else mask_to_inner(self.name, m, x.shape[:axes])
-            for m, x in zip(padded, inner, strict=True)
+            for m, x in zip(given, inner, strict=True)
         ]
         return [to_batch_major(value) for value in self.forward(call, inner)]
 
@@ -253,9 +252,10 @@ def shown(shapes: list[Shape]) -> str:
     return ", ".join(str(tuple(shape)) for shape in shapes)
 
 
-def _is_masks(mask: Any) -> bool:
-    """Whether ``mask`` is a list of one for each input."""
-    return isinstance(mask, (list, tuple)) and all(each is None or isinstance(each, np.ndarray) for each in mask)
+def _is_list_of(mask: Any, inputs: int) -> bool:
+    """Whether ``mask`` is a list of one for each of several inputs, rather than one mask as nested lists."""
+    listed = isinstance(mask, (list, tuple)) and len(mask) == inputs > 1
+    return listed and all(each is None or isinstance(each, np.ndarray) for each in mask)
 
 
 def _listed(value: Any) -> list[Any]:
