@@ -62,10 +62,9 @@ class Compiled:
         return total, seeds
 
     def _regularized(self) -> Iterator[tuple[Parameter, Regularizer]]:
-        for layer in self.graph.layers:
-            for weight in layer.trainable_weights:
-                if weight.regularizer is not None:
-                    yield weight, weight.regularizer
+        for weight in dict.fromkeys(weight for layer in self.graph.layers for weight in layer.trainable_weights):
+            if weight.regularizer is not None:
+                yield weight, weight.regularizer
 
     def _weight_penalty(self) -> float:
         return math.fsum(regularizer.penalty(weight.value, 1.0, None) for weight, regularizer in self._regularized())

@@ -37,14 +37,15 @@ class Graph:
         if missing:
             raise ValueError(f"outputs depend on Input {missing[0]!r}, which is not among inputs")
         self.layers = _layers_by_depth(self.nodes, visited, [tensor.node for tensor in self.inputs])
-        names = [layer.name for layer in self.layers]
+        inside = dict.fromkeys(inner for layer in self.layers for inner in layer.flatten())
+        names = [layer.name for layer in inside]
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(
                     f"names of layers must be unique in a model, {name!r} occurs {names.count(name)} times"
                 )
-        for layer in self.layers:
-            if isinstance(layer, Dense) and layer.tied_to is not None and layer.tied_to not in self.layers:
+        for layer in inside:
+            if isinstance(layer, Dense) and layer.tied_to is not None and layer.tied_to not in inside:
                 raise ValueError(
                     f"{layer.name!r} is tied to {layer.tied_to.name!r}, which no output of the model depends on: "
                     "it would be neither trained nor saved"
@@ -116,9 +117,7 @@ class Graph:
             for tensor, dx in zip(node.inputs, passed, strict=False):
                 if dx is not None:
                     _add(tape, grads, tensor, dx)
-            for dy in given:
-                if dy is not None and not any(dx is not None and dx.base is dy.base for dx in passed):
-                    tape.give(dy)
+            tape.recycle(given, passed)
 
     def wanted(self) -> dict[SymbolicTensor, bool]:
         """For each tensor, whether a trainable parameter lies below it."""

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import _core
-from .arrays import check_ids
+from .arrays import check_ids, reordered
 from .naming import resolve
 from .tape import Call, Tape
 from .typing import Array, Float, Mask
@@ -53,9 +53,7 @@ class Loss:
             y_true = y_true[..., None]
         if y_true.shape != shape:
             raise ValueError(f"{name} must have the shape {shape} of the predictions, got {y_true.shape}")
-        if y_true.ndim == 3:
-            y_true = y_true.swapaxes(0, 1)
-        return self._smoothed(np.ascontiguousarray(y_true, np.float32).reshape(-1, shape[-1]))
+        return self._smoothed(np.ascontiguousarray(reordered(y_true), np.float32).reshape(-1, shape[-1]))
 
     def _smoothed(self, rows: Float) -> Float:
         if self.label_smoothing == 0:
@@ -110,11 +108,10 @@ class Loss:
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> float:
         """The reduced loss of arrays; y_pred (..., N), sample_weight (batch,) or one for each row."""
         y_pred = np.asarray(y_pred, np.float32)
-        if y_pred.ndim not in (2, 3):
+        if y_pred.ndim < 2:
             raise ValueError(f"y_pred must have shape (batch, [time,] N), got {y_pred.shape}")
         targets = self.targets(np.asarray(y_true), y_pred.shape)
-        rows = y_pred.swapaxes(0, 1) if y_pred.ndim == 3 else y_pred
-        rows = np.ascontiguousarray(rows).reshape(-1, y_pred.shape[-1])
+        rows = np.ascontiguousarray(reordered(y_pred)).reshape(-1, y_pred.shape[-1])
         given = None if sample_weight is None else spread_weight(sample_weight, y_pred.shape[:-1])
         weights, divisor = self.row_weights(self.valid(np.asarray(y_true)), given, len(rows))
         total = _core.weighted_sum(self.forward(Tape().call(0), targets, rows), weights)
@@ -218,7 +215,7 @@ class SparseCategoricalCrossentropy(Loss):
     def valid(self, y_true: Array) -> Mask | None:
         if self.ignore_class is None:
             return None
-        rows = y_true[..., 0] if y_true.ndim == 3 or y_true.shape[1:] == (1,) else y_true
+        rows = y_true[..., 0] if y_true.ndim > 1 and y_true.shape[-1] == 1 else y_true
         return np.ascontiguousarray((rows != self.ignore_class).T).reshape(-1)
 
     def _forward_rows(self, targets: Array, y_pred: Float, loss: Float) -> None:
@@ -244,14 +241,13 @@ class SparseCategoricalCrossentropy(Loss):
 
 
 def spread_weight(weight: Any, shape: tuple[int, ...], name: str = "sample_weight") -> Float:
-    """One weight for each row, time-major, from (batch,) or (batch, time) for positions of batch-first ``shape``."""
+    """One weight for each row, time-major, from one for each sample or position of batch-first ``shape``."""
     weight = np.asarray(weight, np.float32)
     if weight.ndim == 2 and len(shape) == 1 and weight.shape[1] == 1:
         weight = weight[:, 0]
     if weight.ndim not in (1, len(shape)) or weight.shape not in (shape[:1], shape, (shape[0], 1)):
         raise ValueError(f"{name} must have shape {shape[:1]} or {shape}, got {weight.shape}")
-    if weight.ndim == 1 and len(shape) == 2:
-        weight = weight[:, None]
+    weight = weight.reshape(weight.shape + (1,) * (len(shape) - weight.ndim))
     return np.ascontiguousarray(np.broadcast_to(weight, shape).T).reshape(-1)
 
 

@@ -118,7 +118,8 @@ def _slots(model: Model, named: Mapping[str, Parameter]) -> dict[str, Array]:
 
 
 def _stateful(model: Model) -> list[Recurrent]:
-    return [layer for layer in model.layers if isinstance(layer, Recurrent) and layer.stateful]
+    inside = dict.fromkeys(inner for layer in model.layers for inner in layer.flatten())
+    return [layer for layer in inside if isinstance(layer, Recurrent) and layer.stateful]
 
 
 def _check_arrays(source: Mapping[str, Array], targets: Mapping[str, Array], what: str) -> None:
@@ -166,7 +167,7 @@ def graph_config(model: Model) -> dict[str, Any]:
     return {
         "name": model.name,
         "seed": model.seed,
-        "layers": [{"class_name": type(e).__name__, "named": e.named, "config": e.get_config()} for e in graph.layers],
+        "layers": [layers.serialize(layer) | {"named": layer.named} for layer in graph.layers],
         "nodes": [{"layer": order[node.layer], "inputs": references(node.inputs)} for node in nodes],
         "outputs": references(graph.outputs),
     }
@@ -194,20 +195,31 @@ def model_from_config(config: Mapping[str, Any]) -> Model:
 
 
 def _layers_from_config(configs: list[dict[str, Any]]) -> list[Layer]:
-    by_name: dict[str, Layer] = {}
+    made: dict[str, Layer] = {}
     # A tied layer needs the one it is tied to, wherever that stands.
-    for entry in sorted(configs, key=lambda entry: bool(entry["config"].get("tied_to"))):
-        name = entry["class_name"]
-        cls = getattr(layers, name) if name in layers.__all__ else None
-        if not (isinstance(cls, type) and issubclass(cls, Layer)):
-            raise ValueError(f"the architecture is damaged: unknown layer {name!r}")
-        config = dict(entry["config"])
-        if config.get("tied_to"):
-            config["tied_to"] = by_name[config["tied_to"]]
-        layer = cls.from_config(config)
-        layer.named = bool(entry["named"])
-        by_name[layer.name] = layer
-    return [by_name[entry["config"]["name"]] for entry in configs]
+    for entry in sorted(configs, key=lambda entry: _is_tied(entry["config"])):
+        _make(entry, made).named = bool(entry["named"])
+    return [made[entry["config"]["name"]] for entry in configs]
+
+
+def _make(entry: Mapping[str, Any], made: dict[str, Layer]) -> Layer:
+    """The layer of an entry, after those inside; one of a name that was ``made`` is the same layer again."""
+    config = dict(entry["config"])
+    if config["name"] not in made:
+        for key, value in config.items():
+            if key == "tied_to" and value:
+                config[key] = made[value]
+            elif isinstance(value, dict) and value.get("class_name") in layers.__all__:
+                config[key] = _make(value, made)
+        made[config["name"]] = layers.deserialize({"class_name": entry["class_name"], "config": config})
+    return made[config["name"]]
+
+
+def _is_tied(config: Mapping[str, Any]) -> bool:
+    return any(
+        (key == "tied_to" and bool(value)) or (isinstance(value, dict) and _is_tied(value))
+        for key, value in config.items()
+    )
 
 
 # The folder ----------------------------------------------------------------------------------------------------------

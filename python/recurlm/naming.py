@@ -10,7 +10,7 @@ _counts: Counter[str] = Counter()
 
 def snake_case(name: str) -> str:
     """``SimpleRNN`` -> ``simple_rnn``, ``LSTM`` -> ``lstm``."""
-    name = re.sub(r"([a-z0-9])([A-Z])", r"\1_\2", name)
+    name = re.sub(r"([a-z])([A-Z])", r"\1_\2", name)
     return re.sub(r"([A-Z]+)([A-Z][a-z])", r"\1_\2", name).lower()
 
 

@@ -8,7 +8,6 @@ from .arrays import to_batch_major
 from .data import Names, arrays_of
 from .graph import Graph
 from .layers.base import Layer, SymbolicTensor, assign
-from .layers.recurrent import Recurrent
 from .naming import automatic_name, snake_case
 from .seeding import check_seed, global_seed
 from .summary import summary_lines
@@ -125,24 +124,25 @@ class Network:
     @property
     def weights(self) -> list[Parameter]:
         """All parameters, in the order of ``get_weights``."""
-        return [parameter for layer in self.layers for parameter in layer.weights]
+        return list(dict.fromkeys(parameter for layer in self.layers for parameter in layer.weights))
 
     @property
     def trainable_weights(self) -> list[Parameter]:
         """Those of layers that are not frozen."""
-        return [parameter for layer in self.layers for parameter in layer.trainable_weights]
+        return list(dict.fromkeys(parameter for layer in self.layers for parameter in layer.trainable_weights))
 
     def named_weights(self) -> dict[str, Parameter]:
         """Parameters by ``layer.weight``; a layer without a given name is called after its class and number here."""
-        named: dict[str, Parameter] = {}
+        named: dict[Parameter, str] = {}  # a layer that stands alone and in a wrapper has its weights once
         counts: dict[str, int] = {}
         for layer in self.layers:
             kind = snake_case(type(layer).__name__)
             number = counts.get(kind, 0)
             name = layer.name if layer.named else f"{kind}_{number}" if number else kind
             counts[kind] = number + (not layer.named)
-            named.update((f"{name}.{parameter.name}", parameter) for parameter in layer.weights)
-        return named
+            for weight, parameter in layer.named_weights().items():
+                named.setdefault(parameter, f"{name}.{weight}")
+        return {name: parameter for parameter, name in named.items()}
 
     @property
     def weights_version(self) -> int:
@@ -171,11 +171,13 @@ class Network:
         for line in summary_lines(self.name, self.graph):
             print_fn(line)
 
-    def reset_states(self) -> None:
-        """Forget the carried states of all stateful layers."""
+    def reset_states(self, rows: Any = None) -> None:
+        """Forget the carried states of all stateful layers; with ``rows``, set those of some rows to zero.
+
+        ``rows`` are indices or one boolean for each row of the batch; ValueError where they are not.
+        """
         for layer in self.layers:
-            if isinstance(layer, Recurrent):
-                layer.reset_states()
+            layer.reset_states(rows)
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 from .data import arrays_of, peek
 from .graph import Graph
 from .layers.base import Layer, SymbolicTensor
-from .layers.core import Embedding, Input, InputLayer
+from .layers.core import Input, InputLayer
 from .model import Model
 from .typing import Shape
 
@@ -58,13 +58,13 @@ class Sequential(Model):
         if first is None:
             raise ValueError(f"{self.name} is not built yet, and x has no batch from which to take its shape")
         array = arrays_of(first, ["x"], "x")[0]
-        takes_ids = isinstance(self._stack[0], Embedding)
+        takes_ids = self._stack[0].id_limit() is not None
         if array.ndim < (1 if takes_ids else 2):
             raise ValueError(f"{self.name} cannot take its shape from x, whose shape is {array.shape}")
-        if takes_ids:
-            self.build((None,) * array.ndim)
-        else:
-            self.build((None, *([None] if array.ndim == 3 else []), array.shape[-1]))
+        shape: Shape = array.shape if takes_ids else array.shape[:-1]
+        if not any(inner.needs_extents for layer in self._stack for inner in layer.flatten()):
+            shape = (None,) * len(shape)
+        self.build(shape if takes_ids else (*shape, array.shape[-1]))
         return x
 
     def _connect(self) -> None:

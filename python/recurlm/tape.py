@@ -1,7 +1,8 @@
 """What one call on a model writes. Layers hold parameters only, so that calls cannot disturb each other."""
 
 import math
-from collections.abc import Iterator, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -68,6 +69,7 @@ class Call:
         self.wanted: list[bool] = []  # for each input, whether its gradient is needed
         self.saved: dict[str, Any] = {}
         self._flat: dict[str, Array] = {}
+        self._children: dict[str, Call] = {}
 
     @property
     def mask(self) -> Mask | None:
@@ -85,6 +87,13 @@ class Call:
     def gradient(self, shape: Sequence[int]) -> Float:
         """Uninitialised memory for a gradient that is handed upstream; the graph returns it to the tape."""
         return self.tape.take(shape)
+
+    def child(self, name: str) -> "Call":
+        """The memory of a layer inside the layer of the node."""
+        if name not in self._children:
+            # The index is a stream of random numbers too: a node's is small, a child's lies in the upper half.
+            self._children[name] = Call(self.tape, zlib.crc32(name.encode(), self.index) | 1 << 31)
+        return self._children[name]
 
 
 class Tape:
@@ -123,6 +132,13 @@ class Tape:
         base = array.base
         if isinstance(base, np.ndarray) and not any(base is flat for flat in self._free):
             self._free.append(base)
+
+    def recycle(self, given: Iterable[Float | None], passed: Iterable[Float | None]) -> None:
+        """Return the gradients that a layer was given, but for memory that it passed on."""
+        kept = [dx.base for dx in passed if dx is not None]
+        for dy in given:
+            if dy is not None and not any(dy.base is base for base in kept):
+                self.give(dy)
 
     def accumulate(self, parameters: Sequence[Parameter]) -> bool:
         """Whether a layer about to write gradients of all ``parameters`` must add to what an earlier one wrote."""

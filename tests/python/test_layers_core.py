@@ -9,6 +9,7 @@ from tests.python.models import check_gradients, gradients, ids, normal
 from tests.reference import activations, softmax
 
 RNG = np.random.default_rng(7)
+NO_LAYERS = ("Layer", "SymbolicTensor", "Input", "serialize", "deserialize")
 
 
 def test_embedding_picks_rows_and_names_bad_ids() -> None:
@@ -146,7 +147,7 @@ def test_bad_arguments_are_named(make: Any, message: str) -> None:
         make()
 
 
-@pytest.mark.parametrize("name", [n for n in layers.__all__ if n not in ("Layer", "SymbolicTensor", "Input")])
+@pytest.mark.parametrize("name", [n for n in layers.__all__ if n not in NO_LAYERS])
 def test_configurations_make_the_same_layer(name: str) -> None:
     arguments: dict[str, Any] = {
         "InputLayer": {"shape": (3,), "batch_size": 2},
@@ -154,10 +155,18 @@ def test_configurations_make_the_same_layer(name: str) -> None:
         "Dense": {"units": 3, "activation": "relu", "use_bias": False, "name": "given"},
         "Dropout": {"rate": 0.3, "noise_shape": (None, 1, None), "seed": 4},
         "Masking": {"mask_value": 2.0, "trainable": False},
+        "Activation": {"activation": "tanh"},
+        "Concatenate": {"axis": 1},
+        "SpatialDropout1D": {"rate": 0.3, "seed": 4},
+        "Reshape": {"target_shape": (2, -1)},
+        "Permute": {"dims": (2, 1)},
+        "RepeatVector": {"n": 3},
+        "Bidirectional": {"layer": LSTM(3, return_state=True), "merge_mode": "sum", "trainable": False},
+        "TimeDistributed": {"layer": Dense(3, "relu")},
+        **{key: {"keepdims": True} for key in ("GlobalAveragePooling1D", "GlobalMaxPooling1D")},
+        **{key: {"units": 3, "return_state": True, "go_backwards": True} for key in ("GRU", "LSTM", "SimpleRNN")},
     }
-    layer: Layer = getattr(layers, name)(
-        **arguments.get(name, {"units": 3, "return_state": True, "go_backwards": True})
-    )
+    layer: Layer = getattr(layers, name)(**arguments.get(name, {"name": "given"}))
     config = layer.get_config()
     assert type(layer).from_config(config).get_config() == config
 

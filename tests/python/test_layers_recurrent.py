@@ -234,3 +234,29 @@ def test_steps_of_any_number_of_distinct_ids_take_the_same_memory() -> None:
         model.train_on_batch(x, x)
         pools.append(sorted(flat.size for flat in model.tape._free))
     assert pools[0] == pools[1] == pools[2]
+
+
+def test_some_rows_of_carried_states_are_reset() -> None:
+    layer = LSTM(3, stateful=True)
+    x = normal(RNG, 4, 2, 5)
+    layer.reset_states([7])  # nothing is carried yet
+    fresh, carried = layer(x), layer(x)
+    for rows in ([2, 0], np.array([True, False, True, False]), (np.int32(0), np.int32(2))):
+        layer.reset_states()
+        layer(x)
+        layer.reset_states(rows)
+        mixed = layer(x)
+        np.testing.assert_array_equal(mixed[[0, 2]], fresh[[0, 2]])
+        np.testing.assert_array_equal(mixed[[1, 3]], carried[[1, 3]])
+    before = [state.copy() for state in layer.states[layer.name]]
+    layer.reset_states([])
+    for rows, got in (
+        ([0, 4], "got 4"),
+        ([-1], "got -1"),
+        ([True, False], r"got bool of shape \(2,\)"),
+        (1.5, r"got float64 of shape \(\)"),
+        ([[0, 1]], r"got int64 of shape \(1, 2\)"),
+    ):
+        with pytest.raises(ValueError, match=f"rows must be indices from 0 to 3 or a mask of 4 booleans, {got}"):
+            layer.reset_states(rows)
+    np.testing.assert_array_equal(layer.states[layer.name], before)

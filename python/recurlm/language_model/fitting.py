@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from .. import checkpoint
 from ..callbacks import Callback
 from ..files import DamagedFileError, read_json, read_safetensors, write_json, write_safetensors
-from ..layers.recurrent import Recurrent
 from ..model import Model
 from ..model_io import ModelState
 from ..text.batching import Streams, evaluation_streams
@@ -207,10 +206,7 @@ class Run(Callback):
             self._network.reset_states()
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        opening = self._streams.opening(self._position.window)  # (B,)
-        for layer in self._recurrent:
-            for state in layer.states.get(layer.name, []):  # (B, units)
-                state[opening] = 0
+        self._network.reset_states(self._streams.opening(self._position.window))
         rate = self._schedule.learning_rate(self._position.steps, self._done())
         self._network.optimizer.learning_rate = rate * self._streams.relative_length(self._position.window)
 
@@ -262,10 +258,6 @@ class Run(Callback):
     @property
     def _network(self) -> Model:
         return self._lm.model
-
-    @property
-    def _recurrent(self) -> list[Recurrent]:
-        return [layer for layer in self._network.layers if isinstance(layer, Recurrent)]
 
     def _tokens(self) -> int:
         """Tokens read in all epochs."""

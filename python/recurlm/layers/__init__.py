@@ -1,20 +1,43 @@
 """Layers, with Keras's names, arguments, defaults, weight order and gate order."""
 
+from .activation import Activation
 from .base import Layer, SymbolicTensor
 from .cells import GRU, LSTM, SimpleRNN
 from .core import Dense, Embedding, Input, InputLayer, Masking
-from .regularization import Dropout
+from .merging import Add, Average, Concatenate, Multiply, Subtract
+from .pooling import GlobalAveragePooling1D, GlobalMaxPooling1D
+from .regularization import Dropout, SpatialDropout1D
+from .reshaping import Flatten, Permute, RepeatVector, Reshape
+from .serialization import deserialize, serialize
+from .wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
     "GRU",
     "LSTM",
+    "Activation",
+    "Add",
+    "Average",
+    "Bidirectional",
+    "Concatenate",
     "Dense",
     "Dropout",
     "Embedding",
+    "Flatten",
+    "GlobalAveragePooling1D",
+    "GlobalMaxPooling1D",
     "Input",
     "InputLayer",
     "Layer",
     "Masking",
+    "Multiply",
+    "Permute",
+    "RepeatVector",
+    "Reshape",
     "SimpleRNN",
+    "SpatialDropout1D",
+    "Subtract",
     "SymbolicTensor",
+    "TimeDistributed",
+    "deserialize",
+    "serialize",
 ]

@@ -1,12 +1,12 @@
 """What every layer has: a name, parameters, and a place in a graph."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from .. import constraints, regularizers
-from ..arrays import to_batch_major, to_inner
+from ..arrays import mask_to_inner, to_batch_major, to_inner
 from ..naming import automatic_name
 from ..tape import Call, Parameter, Tape
 from ..typing import Array, Float, Ids, Mask, Shape
@@ -46,11 +46,13 @@ class Node:
 class Layer:
     """Parameters, ``build``, ``forward`` and ``backward``.
 
-    Inside, sequences are time-major: ids (T, B), activations (T, B, D), masks (T, B). ``forward`` keeps what
-    ``backward`` needs in its ``Call``, never in the layer, so that a layer may be shared by several nodes and threads.
+    Inside, sequences are time-major: ids (T, B), activations (T, B, D), masks (T, B); axes beyond are in reversed order
+    too (``arrays``). A mask has the axes of its values but for the features. ``forward`` keeps what ``backward`` needs
+    in its ``Call``, never in the layer, so that a layer may be shared by several nodes and threads.
     """
 
     takes_ids: ClassVar[bool] = False
+    needs_extents: ClassVar[bool] = False  # whether the width of its output depends on the number of steps
     # Each of these weights has arguments, and attributes, ``<name>_regularizer`` and ``<name>_constraint``.
     weight_options: ClassVar[tuple[str, ...]] = ()
 
@@ -156,7 +158,12 @@ class Layer:
         call = Tape().call(0)
         call.tape.training = training
         inner = [to_inner(call, f"input {i}", value, self.id_limit()) for i, value in enumerate(inputs)]
-        call.masks = [None if mask is None else np.ascontiguousarray(np.asarray(mask, bool).T)] + [None] * len(inputs)
+        given = list(mask) if _is_list_of(mask, len(inner)) else [mask] + [None] * (len(inner) - 1)
+        axes = None if self.id_limit() is not None else -1
+        call.masks = [
+            None if m is None else mask_to_inner(self.name, m, x.shape[:axes])
+            for m, x in zip(given, inner, strict=True)
+        ]
         return [to_batch_major(value) for value in self.forward(call, inner)]
 
     def id_limit(self) -> int | None:
@@ -196,6 +203,10 @@ class Layer:
         """Whether a backward pass through the layer writes gradients of parameters."""
         return bool(self.trainable_weights)
 
+    def named_weights(self) -> dict[str, Parameter]:
+        """The weights by name, those of layers inside by ``sublayer.weight``."""
+        return {parameter.name: parameter for parameter in self.weights}
+
     def get_weights(self) -> list[Float]:
         """Copies of the weights, in Keras's order."""
         return [parameter.value.copy() for parameter in self.weights]
@@ -203,6 +214,24 @@ class Layer:
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Copy ``weights`` in; ValueError on another number or shape, and then nothing is changed."""
         assign(self.name, self.weights, weights)
+
+    def sublayers(self) -> dict[str, "Layer"]:
+        """The layers inside a wrapper, by the names that their weights and calls go by."""
+        return {}
+
+    def flatten(self) -> Iterator["Layer"]:
+        """The layer, and all that are inside."""
+        yield self
+        for layer in self.sublayers().values():
+            yield from layer.flatten()
+
+    def reset_states(self, rows: Any = None) -> None:
+        """Forget the states that stateful layers carry; with ``rows``, set those rows of a batch to zero.
+
+        ``rows`` are indices or one boolean for each row; ValueError where they are not.
+        """
+        for layer in self.sublayers().values():
+            layer.reset_states(rows)
 
     def count_params(self) -> int:
         """Number of elements of all weights."""
@@ -249,6 +278,17 @@ def check_positive(layer: str, name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
         raise ValueError(f"{layer}: {name} must be a positive integer, got {value!r}")
     return int(value)
+
+
+def shown(shapes: list[Shape]) -> str:
+    """Shapes as errors show them."""
+    return ", ".join(str(tuple(shape)) for shape in shapes)
+
+
+def _is_list_of(mask: Any, inputs: int) -> bool:
+    """Whether ``mask`` is a list of one for each of several inputs, rather than one mask as nested lists."""
+    listed = isinstance(mask, (list, tuple)) and len(mask) == inputs > 1
+    return listed and all(each is None or isinstance(each, np.ndarray) for each in mask)
 
 
 def _listed(value: Any) -> list[Any]:

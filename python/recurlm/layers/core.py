@@ -9,7 +9,7 @@ from .. import _core, initializers
 from ..seeding import check_seed
 from ..tape import Call, Parameter
 from ..typing import Array, Float, Ids, Mask, Shape
-from .base import Layer, Node, SymbolicTensor, check_positive
+from .base import Layer, Node, SymbolicTensor, check_positive, shown
 from .regularization import Purpose, check_rate, draw_factors
 
 ACTIVATIONS = ("linear", "tanh", "sigmoid", "relu", "softmax")
@@ -113,8 +113,8 @@ class Embedding(Layer):
         return [((*input_shapes[0], self.output_dim), "float32")]
 
     def check_inputs(self, shapes: list[Shape]) -> None:
-        if len(shapes) != 1 or len(shapes[0]) not in (1, 2):
-            raise ValueError(f"{self.name} takes ids of shape (batch,) or (batch, time), got {_shown(shapes)}")
+        if len(shapes) != 1 or len(shapes[0]) < 1:
+            raise ValueError(f"{self.name} takes ids of shape (batch,) or (batch, time), got {shown(shapes)}")
 
     def masks(self, call: Call, inputs: list[Array]) -> list[Mask | None]:
         if not self.mask_zero:
@@ -233,11 +233,9 @@ class Dense(Layer):
             self.bias = self.add_weight("bias", (self.units,), self.bias_initializer)
 
     def check_inputs(self, shapes: list[Shape]) -> None:
-        width = shapes[0][-1]
-        if len(shapes) != 1 or len(shapes[0]) not in (2, 3) or width is None:
-            raise ValueError(
-                f"{self.name} takes one input of known width, (batch, [time,] width), got {_shown(shapes)}"
-            )
+        width = shapes[0][-1] if shapes[0] else None
+        if len(shapes) != 1 or len(shapes[0]) < 2 or width is None:
+            raise ValueError(f"{self.name} takes one input of known width, (batch, [time,] width), got {shown(shapes)}")
         expected = self.tied_to.output_dim if self.tied_to else self.kernel.shape[0] if self.built else width
         if width != expected:
             raise ValueError(f"{self.name} takes inputs of width {expected}, got shape {shapes[0]}")
@@ -316,8 +314,8 @@ class Masking(Layer):
         self.mask_value = mask_value
 
     def check_inputs(self, shapes: list[Shape]) -> None:
-        if len(shapes) != 1 or len(shapes[0]) != 3:
-            raise ValueError(f"{self.name} takes one input (batch, time, features), got {_shown(shapes)}")
+        if len(shapes) != 1 or len(shapes[0]) < 3:
+            raise ValueError(f"{self.name} takes one input (batch, time, features), got {shown(shapes)}")
 
     def masks(self, call: Call, inputs: list[Array]) -> list[Mask | None]:
         return [call.saved["mask"]]
@@ -335,7 +333,3 @@ class Masking(Layer):
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"mask_value": self.mask_value}
-
-
-def _shown(shapes: list[Shape]) -> str:
-    return ", ".join(str(tuple(shape)) for shape in shapes)

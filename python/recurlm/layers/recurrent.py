@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _core, initializers
+from ..arrays import check_rows
 from ..seeding import check_seed
 from ..tape import Call, Parameter, States, Tape
 from ..typing import Array, Float, Mask, Shape
@@ -81,16 +82,18 @@ class Recurrent(Layer):
         """Number of state arrays: h, and c for an LSTM."""
         return 2 if self.kind == "lstm" else 1
 
-    def reset_states(self) -> None:
-        """Forget the carried states: the next batch starts from zero, whatever its size."""
-        self.states.clear()
+    def reset_states(self, rows: Any = None) -> None:
+        """Forget the carried states: the next batch starts from zero, whatever its size; or zero some ``rows``."""
+        if rows is None:
+            self.states.clear()
+        elif carried := self.states.get(self.name):
+            picked = check_rows(self.name, rows, len(carried[0]))
+            for state in carried:  # (B, units)
+                state[picked] = 0
 
     def __call__(self, inputs: Any, *, initial_state: Any = None, training: bool = False, mask: Any = None) -> Any:
         """As for every layer; ``initial_state`` is one (B, units) tensor or array, or a list of one for each state."""
-        states = [] if initial_state is None else initial_state
-        states = list(states) if isinstance(states, (list, tuple)) else [states]
-        sequence = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
-        return self.apply(sequence + states, training=training, mask=mask)
+        return self.apply(with_states(inputs, initial_state), training=training, mask=mask)
 
     # Shapes ---------------------------------------------------------------------------------------------------------
 
@@ -328,6 +331,13 @@ class Recurrent(Layer):
         for key in ("return_sequences", "return_state", "go_backwards", "stateful", "zero_output_for_mask"):
             config[key] = getattr(self, key)
         return config
+
+
+def with_states(inputs: Any, initial_state: Any) -> list[Any]:
+    """The inputs of a recurrent layer: the sequence (which may bring states in a list), then the initial states."""
+    states = [] if initial_state is None else initial_state
+    states = list(states) if isinstance(states, (list, tuple)) else [states]
+    return (list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]) + states
 
 
 def _reversed(call: Call, name: str, sequence: Array) -> Array:

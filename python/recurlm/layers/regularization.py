@@ -9,8 +9,8 @@ import numpy as np
 from .. import _core
 from ..seeding import check_seed
 from ..tape import Call, Tape
-from ..typing import Array, Float, Ids
-from .base import Layer
+from ..typing import Array, Float, Ids, Shape
+from .base import Layer, shown
 
 
 class Purpose(IntEnum):
@@ -68,9 +68,7 @@ class Dropout(Layer):
     def _noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
         if self.noise_shape is None:
             return None
-        given = self.noise_shape
-        if len(given) == 3:
-            given = (given[1], given[0], given[2])
+        given = (*self.noise_shape[-2::-1], *self.noise_shape[-1:])
         if len(given) != len(shape) or any(g not in (None, 1, s) for g, s in zip(given, shape, strict=True)):
             raise ValueError(f"{self.name}: noise_shape {self.noise_shape} does not fit an input of rank {len(shape)}")
         return tuple(s if g is None else g for g, s in zip(given, shape, strict=True))
@@ -78,6 +76,22 @@ class Dropout(Layer):
     def get_config(self) -> dict[str, Any]:
         noise_shape = None if self.noise_shape is None else list(self.noise_shape)
         return super().get_config() | {"rate": self.rate, "noise_shape": noise_shape, "seed": self.seed}
+
+
+class SpatialDropout1D(Dropout):
+    """Dropout of whole features: the same at all steps of a sequence (Tompson et al., 2015)."""
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(rate, (None, 1, None), seed, **kwargs)
+
+    def check_inputs(self, shapes: list[Shape]) -> None:
+        if len(shapes) != 1 or len(shapes[0]) != 3:
+            raise ValueError(f"{self.name} takes one input (batch, time, features), got {shown(shapes)}")
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["noise_shape"]
+        return config
 
 
 def check_rate(layer: str, name: str, value: Any) -> float:
@@ -100,6 +114,8 @@ def draw_dropout(
     if rate == 1:  # the core would have to scale what is left by 1 / 0
         y.fill(0)
         return
+    if x.ndim > 3 and noise_shape is None:  # the core takes up to three axes, and counts through all of them
+        x, y = (array.reshape(-1, *array.shape[-2:]) for array in (x, y))
     key = call.tape.seed if seed is None else seed
     _core.dropout(x, y, rate, key, call.index + purpose * _NODES, call.tape.step, noise_shape)
 
