@@ -160,7 +160,7 @@ def _temporary(path: Path) -> Iterator[Path]:
     """
     remove_leftovers(path.parent, re.escape(path.name))
     folder = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
-    with ExitStack() as stack:
+    with naming(path, folder), ExitStack() as stack:
         with _locked(path.parent, fcntl.LOCK_SH):  # nobody can take it for a left one before it is locked
             folder.mkdir()
             stack.enter_context(_locked(folder, fcntl.LOCK_SH))
@@ -168,6 +168,19 @@ def _temporary(path: Path) -> Iterator[Path]:
             yield folder / path.name
         finally:
             _remove(folder)
+
+
+@contextmanager
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """An OSError that names no file, or one within ``temporary``, leaves the block with the name of ``path``."""
+    try:
+        yield
+    except OSError as error:
+        named = error.filename
+        hidden = temporary is not None and named is not None and Path(os.fsdecode(named)).is_relative_to(temporary)
+        if error.errno is None or (named is not None and not hidden):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def remove_leftovers(folder: Path, names: str = ".+") -> None:
@@ -213,11 +226,12 @@ def flush_folder(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with naming(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _aside(path: Path) -> Path:
@@ -248,12 +262,22 @@ def write_safetensors(
     path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write arrays by name, whole or not at all."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with atomic_path(path) as temporary:
         # Without metadata a file of no arrays could not be read again.
-        save_file(contiguous, temporary, {"format": "np", **(metadata or {})})
+        try:
+            save_file(contiguous, temporary, {"format": "np", **(metadata or {})})
+        except SafetensorError as error:
+            raise _os_error(error, temporary) from None
+
+
+def _os_error(error: Exception, path: Path) -> Exception:
+    """The OSError that safetensors wraps, of which it tells the number; ``error`` itself where there is none."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1])), str(path)) if found else error
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from .. import checkpoint
 from ..callbacks import Callback
-from ..files import DamagedFileError, read_json, read_safetensors, write_json, write_safetensors
+from ..files import (
+    DamagedFileError,
+    read_json,
+    read_safetensors,
+    remove_leftovers,
+    write_json,
+    write_safetensors,
+)
 from ..layers.recurrent import Recurrent
 from ..model import Model
 from ..model_io import ModelState
@@ -109,6 +116,7 @@ class Checkpoints:
         missing = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self.folder)
             yield
         finally:
             with suppress(OSError):  # gone, or not to be written to
@@ -156,7 +164,7 @@ class Run(Callback):
         Raises:
             FileNotFoundError: there is no checkpoint to resume from.
             ValueError: it was made with another text, model or recipe, or is damaged.
-            KeyboardInterrupt: Ctrl-C, after the step was finished and a checkpoint saved.
+            KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the step was finished and a checkpoint saved.
         """
         if resume and self._checkpoints.folder is not None:
             self._resume(self._checkpoints.folder)
@@ -219,7 +227,7 @@ class Run(Callback):
         if self._interruption.pending or position.steps % self._checkpoints.every == 0:
             self._save()
         if self._interruption.pending:
-            raise KeyboardInterrupt
+            self._interruption.stop()
 
     def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         self._progress.validate()
@@ -244,7 +252,7 @@ class Run(Callback):
         self._progress.epoch(epoch, logs)
         self._save()
         if self._interruption.pending:
-            raise KeyboardInterrupt
+            self._interruption.stop()
 
     def _tell_interruption(self) -> None:
         saved = " and a checkpoint; Ctrl-C again stops at once and saves nothing" if self._checkpoints.folder else ""
@@ -307,6 +315,7 @@ class Run(Callback):
         if self._position.best_step is not None:
             best = dict(storage.iterate_weights(self._lm, checkpoint.path_of(folder, self._position.best_step)))
             self._best_weights = [best[name] for name in self._network.named_weights()]
+        checkpoint.tidy(folder, self._position.best_step)
 
     def _restore(self, path: Path) -> None:
         training = read_json(path / "training.json")

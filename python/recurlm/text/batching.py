@@ -12,7 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..typing import Float, Ids
-from .corpus import StoredIds
+from .corpus import StoredIds, release
+
+_MAPPED_BYTES = 1 << 25  # of ids that were read, at most, before their pages are let go
 
 # A stream is read without a break for at least so many windows.
 _RESTART_WINDOWS = 32
@@ -70,8 +72,11 @@ class Streams:
 
         Inputs and targets are int32 of shape (batch_size, window), weights float32 or, without ``whole``, None.
         """
+        every = max(1, _MAPPED_BYTES // (self.batch_size * self.window * self.ids.itemsize))
         for step in range(start, self.steps):
             yield self._window(step)
+            if (step + 1) % every == 0:
+                release(self.ids)
 
     def _window(self, step: int) -> tuple[Ids, Ids, Float | None]:
         offsets = np.arange(step * self.window, min((step + 1) * self.window, self.length))  # (T,)
