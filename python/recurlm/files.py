@@ -13,6 +13,8 @@ import numpy as np
 
 from .typing import Array
 
+_TEMPORARY = r"\.(?:{})\.[0-9a-f]{{12}}\.tmp"  # the pattern of names that ``_temporary`` gives
+
 
 class DamagedFileError(ValueError):
     """A file does not hold what its name says."""
@@ -67,7 +69,7 @@ def check_target(path: str | os.PathLike[str], marks: Mapping[str, str], names: 
         ours = not found or _is_marked(target / "config.json", marks)
     if not ours:
         raise ValueError(f"{target} exists and is not a model: choose another folder")
-    foreign = sorted(found - set(names))
+    foreign = sorted(name for name in found - set(names) if not re.fullmatch(_TEMPORARY.format(".+"), name))
     if foreign:
         raise ValueError(f"{target} holds {foreign[0]}, which is no part of a model: move it or choose another folder")
     return target
@@ -185,7 +187,7 @@ def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
 
 def remove_leftovers(folder: Path, names: str = ".+") -> None:
     """Remove from ``folder`` what processes that died amid writing left; ``names`` is a pattern of what they wrote."""
-    pattern = re.compile(rf"\.(?:{names})\.[0-9a-f]{{12}}\.tmp")
+    pattern = re.compile(_TEMPORARY.format(names))
     with suppress(OSError):  # in use, on a file system without locks, or not ours: another will remove them
         found = [entry for entry in folder.iterdir() if pattern.fullmatch(entry.name)]
         if not found:

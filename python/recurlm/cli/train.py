@@ -35,8 +35,8 @@ def add_parser(verbs: Verbs) -> None:
         {"resume": "go on from the newest checkpoint in DIR-checkpoints: repeat the command and add this"},
     )
     parser.epilog = (
-        "Ctrl-C and SIGTERM save a checkpoint first; the exit code is then 130 or 143. After these, as after a crash or "
-        "a full disk, the same command with --resume goes on from the newest checkpoint to the same weights."
+        "Ctrl-C and SIGTERM save a checkpoint first; the exit code is then 130 or 143. After these, as after a crash "
+        "or a full disk, the same command with --resume goes on from the newest checkpoint to the same weights."
     )
     _add_model(parser)
     _add_data(parser)

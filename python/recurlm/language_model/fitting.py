@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -45,14 +44,24 @@ class Batches:
 
     def __init__(self, streams: Streams, start: int = 0):
         self._streams, self._start = streams, start
+        self._window = 0
 
     def __len__(self) -> int:
         return self._streams.steps
 
     def __iter__(self) -> Iterator[tuple[Ids, Ids] | tuple[Ids, Ids, Float]]:
         start, self._start = self._start, 0
-        for inputs, targets, weights in self._streams.windows(start):
+        for window, (inputs, targets, weights) in enumerate(self._streams.windows(start), start):
+            self._window = window
             yield (inputs, targets) if weights is None else (inputs, targets, weights)
+
+    def place(self) -> str:
+        """Where in the text the last window is."""
+        streams = self._streams
+        first = self._window * streams.window
+        last = min(first + streams.window, streams.length) - 1
+        apart = f" of each of {streams.batch_size} streams, {streams.length:,} apart" if streams.batch_size > 1 else ""
+        return f"the batch is tokens {first:,} to {last:,}{apart}"
 
 
 @dataclass
@@ -149,6 +158,7 @@ class Run(Callback):
         self._streams = sources.streams(bos_id, options.batch_size, window)
         held_out = sources.held_out
         self._validation = None if held_out is None else Batches(evaluation_streams(held_out, bos_id, window))
+        self._batches = self._reading = Batches(self._streams)  # to train on; what is read at the moment
         self._schedule = options.make_schedule(self._streams)
         self._interruption = Interruption(self._tell_interruption)
         self._position = Position()
@@ -177,9 +187,9 @@ class Run(Callback):
         else:
             try:
                 self._train(callbacks)
-            except FloatingPointError:
+            except FloatingPointError as error:
                 self._keep_best()
-                raise
+                raise FloatingPointError(f"{error}; {self._reading.place()}") from None
         self._keep_best()
         return self._position.history
 
@@ -189,8 +199,9 @@ class Run(Callback):
 
     def _train(self, callbacks: Sequence[Callback]) -> None:
         with self._interruption:
+            self._batches = Batches(self._streams, self._position.window)
             self._network.fit(
-                Batches(self._streams, self._position.window),
+                self._batches,
                 epochs=self._options.count_epochs(self._streams),
                 validation_data=self._validation,
                 initial_epoch=self._position.epoch,
@@ -203,6 +214,7 @@ class Run(Callback):
     # What Model.fit calls ----------------------------------------------------------------------------------------
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._reading = self._batches
         if self._position.window == 0:
             self._network.reset_states()
 
@@ -231,14 +243,11 @@ class Run(Callback):
 
     def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         self._progress.validate()
+        if self._validation is not None:
+            self._reading = self._validation
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         position, logs = self._position, per_token(logs or {})
-        if not math.isfinite(logs.get("val_loss", 0.0)):
-            raise FloatingPointError(
-                f"epoch {epoch + 1}, step {position.window}: the validation loss is {logs['val_loss']}: training has "
-                "diverged, lower the learning rate or clip the gradients"
-            )
         logs["tokens_per_second"] = self._progress.tokens_per_second
         for name, value in logs.items():
             position.history.setdefault(name, []).append(float(value))

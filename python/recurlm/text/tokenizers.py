@@ -15,7 +15,6 @@ import numpy.typing as npt
 from ..typing import Ids
 from .tokenizer import BOS, EOS, FORMAT_VERSION, UNKNOWN, TextDecoder, Tokenizer, field
 
-
 _MOST_COUNTED = 1 << 20  # distinct words that are counted at a time, some 150 MB
 
 
