@@ -135,6 +135,14 @@ def test_any_call_may_fail(tmp_path: Path) -> None:
     assert failing > 150  # that many calls a run takes, or this test injects into nothing
 
 
+def test_a_temporary_folder_that_could_not_be_removed_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    lm = samples.trained(["older"] * 20, epochs=1, units=6)
+    lm.save(tmp_path / "m")
+    (tmp_path / "m" / ".config.json.0123456789ab.tmp").mkdir()
+    lm.save(tmp_path / "m")
+    assert len(list((tmp_path / "m").iterdir())) == 4
+
+
 def limited(megabytes: float, *arguments: object) -> subprocess.CompletedProcess[str]:
     """The command, with no file larger than that: writes fail as on a full disk."""
 
