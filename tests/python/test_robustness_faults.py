@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -181,3 +182,14 @@ def test_a_checkpoint_that_fails_leaves_the_weights_in_memory(tmp_path: Path) ->
 
 def _full(path: Path) -> Any:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def test_what_a_kill_amid_the_last_tidying_left_goes_with_the_next_run(tmp_path: Path) -> None:
+    source, folder = samples.text_file(tmp_path, 20), tmp_path / "c"
+    fit(source, folder, resume=False)
+    kept = sorted(path.name for path in folder.iterdir())
+    newest = checkpoint.newest(folder)
+    shutil.copytree(newest, checkpoint.path_of(folder, 1))
+    (folder / ".step-2.0123456789ab.tmp").mkdir()
+    fit(source, folder, resume=True)  # it has ended, and saves nothing
+    assert sorted(path.name for path in folder.iterdir()) == kept
