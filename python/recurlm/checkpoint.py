@@ -33,12 +33,14 @@ def newest(folder: Path) -> Path:
     """
     steps = list_steps(folder)
     if not steps:
-        raise FileNotFoundError(f"there is no checkpoint in {folder} to resume from")
+        raise FileNotFoundError(
+            f"there is no checkpoint in {folder} to resume from: leave resume (command: --resume) out to start anew"
+        )
     return path_of(folder, steps[-1])
 
 
 def save(folder: Path, step: int, best: int | None, write: Callable[[Path], None]) -> Path:
-    """Let ``write`` fill the checkpoint of ``step``, then delete all but the two newest and that of step ``best``.
+    """Let ``write`` fill the checkpoint of ``step``, then ``tidy``.
 
     An error while writing, such as a full disk, leaves the earlier checkpoints as they were.
     """
@@ -46,7 +48,12 @@ def save(folder: Path, step: int, best: int | None, write: Callable[[Path], None
     path = path_of(folder, step)
     with replace_folder(path) as temporary:
         write(temporary)
+    tidy(folder, best)
+    return path
+
+
+def tidy(folder: Path, best: int | None) -> None:
+    """Delete what killed processes left, and all checkpoints but the two newest and that of step ``best``."""
     remove_leftovers(folder)
     for old in set(list_steps(folder)[:-_KEPT]) - {best}:
         remove_folder(path_of(folder, old))
-    return path

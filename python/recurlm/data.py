@@ -94,9 +94,11 @@ def _with_class_weight(y: Array, weight: Array | None, class_weight: Mapping[int
 
 
 class ArrayBatches:
-    """Slices of arrays, in order or shuffled by (seed, epoch)."""
+    """Slices of arrays, in order or shuffled by (seed, epoch); ``first`` is the user's number of the first sample."""
 
-    def __init__(self, whole: Batch, batch_size: int, steps: int | None, shuffle_seed: int | None) -> None:
+    def __init__(
+        self, whole: Batch, batch_size: int, steps: int | None, shuffle_seed: int | None, first: int = 0
+    ) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}")
         if whole.size == 0:
@@ -106,10 +108,20 @@ class ArrayBatches:
         available = math.ceil(whole.size / batch_size)
         self.steps: int | None = available if steps is None else min(steps, available)
         self.shuffle_seed = shuffle_seed
+        self.first = first
+
+    def numbers(self, epoch: int, step: int) -> Array:
+        """Which samples of the user's data a batch consists of."""
+        order = self._order(epoch)
+        order = np.arange(self.whole.size) if order is None else order
+        return order[step * self.batch_size : (step + 1) * self.batch_size] + self.first
+
+    def _order(self, epoch: int) -> Array | None:
+        return None if self.shuffle_seed is None else permutation(self.shuffle_seed, epoch, self.whole.size)
 
     def epoch(self, epoch: int, start: int) -> Iterator[Batch]:
         """The batches of an epoch from number ``start`` on."""
-        order = None if self.shuffle_seed is None else permutation(self.shuffle_seed, epoch, self.whole.size)
+        order = self._order(epoch)
         for step in range(start, self.steps or 0):
             piece: Any = slice(step * self.batch_size, (step + 1) * self.batch_size)
             if order is not None:
@@ -135,6 +147,9 @@ class IterableBatches:
         self.limit = steps
         self.steps = steps if steps is not None or length is None else int(length())
         self.class_weight = class_weight
+
+    def numbers(self, epoch: int, step: int) -> None:
+        """Nobody knows."""
 
     def epoch(self, epoch: int, start: int) -> Iterator[Batch]:
         """The batches of an epoch; the iterable itself begins at number ``start``."""

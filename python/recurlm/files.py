@@ -13,6 +13,8 @@ import numpy as np
 
 from .typing import Array
 
+_TEMPORARY = r"\.(?:{})\.[0-9a-f]{{12}}\.tmp"  # the pattern of names that ``_temporary`` gives
+
 
 class DamagedFileError(ValueError):
     """A file does not hold what its name says."""
@@ -67,7 +69,7 @@ def check_target(path: str | os.PathLike[str], marks: Mapping[str, str], names: 
         ours = not found or _is_marked(target / "config.json", marks)
     if not ours:
         raise ValueError(f"{target} exists and is not a model: choose another folder")
-    foreign = sorted(found - set(names))
+    foreign = sorted(name for name in found - set(names) if not re.fullmatch(_TEMPORARY.format(".+"), name))
     if foreign:
         raise ValueError(f"{target} holds {foreign[0]}, which is no part of a model: move it or choose another folder")
     return target
@@ -160,7 +162,7 @@ def _temporary(path: Path) -> Iterator[Path]:
     """
     remove_leftovers(path.parent, re.escape(path.name))
     folder = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
-    with ExitStack() as stack:
+    with naming(path, folder), ExitStack() as stack:
         with _locked(path.parent, fcntl.LOCK_SH):  # nobody can take it for a left one before it is locked
             folder.mkdir()
             stack.enter_context(_locked(folder, fcntl.LOCK_SH))
@@ -170,9 +172,22 @@ def _temporary(path: Path) -> Iterator[Path]:
             _remove(folder)
 
 
+@contextmanager
+def naming(path: Path, temporary: Path | None = None) -> Iterator[None]:
+    """An OSError that names no file, or one within ``temporary``, leaves the block with the name of ``path``."""
+    try:
+        yield
+    except OSError as error:
+        named = error.filename
+        hidden = temporary is not None and named is not None and Path(os.fsdecode(named)).is_relative_to(temporary)
+        if error.errno is None or (named is not None and not hidden):
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
 def remove_leftovers(folder: Path, names: str = ".+") -> None:
     """Remove from ``folder`` what processes that died amid writing left; ``names`` is a pattern of what they wrote."""
-    pattern = re.compile(rf"\.(?:{names})\.[0-9a-f]{{12}}\.tmp")
+    pattern = re.compile(_TEMPORARY.format(names))
     with suppress(OSError):  # in use, on a file system without locks, or not ours: another will remove them
         found = [entry for entry in folder.iterdir() if pattern.fullmatch(entry.name)]
         if not found:
@@ -213,11 +228,12 @@ def flush_folder(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with naming(path):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _aside(path: Path) -> Path:
@@ -248,12 +264,22 @@ def write_safetensors(
     path: str | os.PathLike[str], arrays: Mapping[str, Array], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write arrays by name, whole or not at all."""
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     with atomic_path(path) as temporary:
         # Without metadata a file of no arrays could not be read again.
-        save_file(contiguous, temporary, {"format": "np", **(metadata or {})})
+        try:
+            save_file(contiguous, temporary, {"format": "np", **(metadata or {})})
+        except SafetensorError as error:
+            raise _os_error(error, temporary) from None
+
+
+def _os_error(error: Exception, path: Path) -> Exception:
+    """The OSError that safetensors wraps, of which it tells the number; ``error`` itself where there is none."""
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return OSError(int(found[1]), os.strerror(int(found[1])), str(path)) if found else error
 
 
 def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Array]:

@@ -142,7 +142,8 @@ class Model(Network):
         there itself. Stateful layers keep their states between batches and epochs; validation starts them from zero.
 
         Raises:
-            FloatingPointError: the loss or a gradient is not finite. That step changed no weight.
+            FloatingPointError: the loss or a gradient is not finite, in a step, which then changed no weight, or in
+                validation; the message names the step and, where the data are the cause, the samples.
             RuntimeError: the model is not compiled, or another thread is using it.
         """
         x = self.ensure_built(x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from .arrays import to_batch_major
 from .callbacks import Callback, CallbackList, History, TerminateOnNaN
 from .compiled import Compiled
 from .data import ArrayBatches, Batch, Batches, select
+from .diagnosis import broken_weight, explain
 from .heads import project, projection_of
 from .losses import SparseCategoricalCrossentropy, spread_weight
 from .tape import States, Tape
@@ -99,7 +100,7 @@ class FitLoop:
             if self.model.stop_training:
                 break
         if self.validation is not None and self.validation.due(epoch):
-            logs = logs | self.validation.run(self.model, self.callbacks)
+            logs = logs | self.validation.run(self.model, self.callbacks, epoch, not self.stops_on_nan)
         self.callbacks.on_epoch_end(epoch, logs)
         return logs
 
@@ -109,19 +110,12 @@ class FitLoop:
             train_step(self.model, batch)
         except FloatingPointError as error:
             if not self.stops_on_nan:
-                outcome = _outcome(self.model)
-                raise FloatingPointError(f"epoch {epoch + 1}, step {step + 1}: {error}; {outcome}") from None
+                cause = explain(self.model, self.model.tape, batch, self.data.numbers(epoch, step))
+                outcome = "" if broken_weight(self.model) else "; no weight was changed"
+                raise FloatingPointError(f"epoch {epoch + 1}, step {step + 1}: {error}{cause}{outcome}") from None
             self.model.stop_training = True
             return False
         return True
-
-
-def _outcome(model: Model) -> str:
-    """What a step that was not finite left: finite gradients of the step before can make an update overflow."""
-    for name, parameter in model.named_weights().items():
-        if not np.isfinite(parameter.value).all():
-            return f"{name} is not finite since an earlier update: lower the learning rate or clip the gradients"
-    return "no weight was changed"
 
 
 class Validation:
@@ -139,20 +133,36 @@ class Validation:
             return (epoch + 1) % self.frequency == 0
         return epoch + 1 in self.frequency
 
-    def run(self, model: Model, callbacks: CallbackList) -> dict[str, float]:
-        """The figures, with ``val_`` before their names; stateful layers start from zero."""
-        logs = evaluate(model, self.data, callbacks, states={})
+    def run(self, model: Model, callbacks: CallbackList, epoch: int, raises: bool) -> dict[str, float]:
+        """The figures, with ``val_`` before their names; stateful layers start from zero.
+
+        With ``raises`` a loss that is not finite is a FloatingPointError.
+        """
+
+        def refuse(tape: Tape, step: int, batch: Batch, loss: float) -> None:
+            cause = explain(model, tape, batch, self.data.numbers(0, step))
+            raise FloatingPointError(f"epoch {epoch + 1}, validation step {step + 1}: the loss is {loss}{cause}")
+
+        logs = evaluate(model, self.data, callbacks, {}, refuse if raises else None)
         return {f"val_{name}": value for name, value in logs.items()}
 
 
-def evaluate(model: Model, data: Batches, callbacks: CallbackList, states: States | None) -> dict[str, float]:
-    """Losses and metrics over all batches."""
+def evaluate(
+    model: Model,
+    data: Batches,
+    callbacks: CallbackList,
+    states: States | None,
+    refuse: Callable[[Tape, int, Batch, float], None] | None = None,
+) -> dict[str, float]:
+    """Losses and metrics over all batches; ``refuse`` is called at a loss that is not finite."""
     compiled = model.compiled.fresh()
     callbacks.on_test_begin()
     with model.borrow_tape(states) as tape:
         for step, batch in enumerate(data.epoch(0, 0)):
             callbacks.on_test_batch_begin(step)
-            compiled.run(tape, batch)
+            loss, _ = compiled.run(tape, batch)
+            if refuse is not None and not math.isfinite(loss):
+                refuse(tape, step, batch, loss)
             callbacks.on_test_batch_end(step, compiled.logs())
     logs = compiled.logs()
     callbacks.on_test_end(logs)
@@ -205,4 +215,4 @@ def split_validation(data: Batches, share: float) -> tuple[Batches, Batches]:
     kept = ArrayBatches(
         select(data.whole, slice(0, first)), data.batch_size, min(steps, data.steps or 0), data.shuffle_seed
     )
-    return kept, ArrayBatches(select(data.whole, slice(first, size)), data.batch_size, None, None)
+    return kept, ArrayBatches(select(data.whole, slice(first, size)), data.batch_size, None, None, first)

@@ -13,7 +13,7 @@ from .arguments import name_options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code: 0 success, 1 error, 2 wrong usage (raised by argparse), 130 Ctrl-C."""
+    """Run the command; the exit code: 0 success, 1 error, 2 wrong usage (by argparse), 130 Ctrl-C, 143 SIGTERM."""
     with warnings.catch_warnings():
         warnings.showwarning = _show_warning
         return _run(argv)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -33,6 +34,10 @@ def add_parser(verbs: Verbs) -> None:
         parser,
         LanguageModel.fit,
         {"resume": "go on from the newest checkpoint in DIR-checkpoints: repeat the command and add this"},
+    )
+    parser.epilog = (
+        "Ctrl-C and SIGTERM save a checkpoint first; the exit code is then 130 or 143. After these, as after a crash "
+        "or a full disk, the same command with --resume goes on from the newest checkpoint to the same weights."
     )
     _add_model(parser)
     _add_data(parser)
@@ -165,11 +170,14 @@ def run(arguments: argparse.Namespace) -> None:
     lm = LanguageModel(**chosen(arguments, LanguageModel.__init__))
     try:
         history = lm.fit(arguments.text, checkpoint_dir=folder, **chosen(arguments, LanguageModel.fit))
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, SystemExit) as stopped:
         if not checkpoint.list_steps(folder):
             raise
-        where = checkpoint.newest(folder)
-        raise KeyboardInterrupt(f"; saved in {where}, repeat the command with --resume to go on") from None
+        said = f"; saved in {checkpoint.newest(folder)}, repeat the command with --resume to go on"
+        if isinstance(stopped, SystemExit):
+            print(f"recurlm: terminated{said}", file=sys.stderr)
+            raise
+        raise KeyboardInterrupt(said) from None
     lm.save(out)
     result = {
         "model": str(out),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -12,7 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from .. import checkpoint
 from ..callbacks import Callback
-from ..files import DamagedFileError, read_json, read_safetensors, write_json, write_safetensors
+from ..files import (
+    DamagedFileError,
+    read_json,
+    read_safetensors,
+    remove_leftovers,
+    write_json,
+    write_safetensors,
+)
 from ..model import Model
 from ..model_io import ModelState
 from ..text.batching import Streams, evaluation_streams
@@ -40,15 +46,21 @@ class Batches:
 
     def __init__(self, streams: Streams, epoch: int = 0, start: int = 0):
         self._streams, self._epoch, self._start = streams.at_epoch(epoch), epoch, start
+        self._window = 0
 
     def __len__(self) -> int:
         return self._streams.steps
 
     def __iter__(self) -> Iterator[tuple[Ids, Ids] | tuple[Ids, Ids, Float]]:
         streams, start = self._streams.at_epoch(self._epoch), self._start
-        self._epoch, self._start = self._epoch + 1, 0
-        for inputs, targets, weights in streams.windows(start):
+        self._streams, self._epoch, self._start = streams, self._epoch + 1, 0
+        for window, (inputs, targets, weights) in enumerate(streams.windows(start), start):
+            self._window = window
             yield (inputs, targets) if weights is None else (inputs, targets, weights)
+
+    def place(self) -> str:
+        """Where in the text the last window is."""
+        return self._streams.place(self._window)
 
 
 @dataclass
@@ -113,6 +125,7 @@ class Checkpoints:
         missing = [path for path in (self.folder, *self.folder.parents) if not path.exists()]
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            remove_leftovers(self.folder)
             yield
         finally:
             with suppress(OSError):  # gone, or not to be written to
@@ -146,6 +159,7 @@ class Run(Callback):
         self._streams = sources.streams(bos_id, options.batch_size, window, augmentation)
         held_out = sources.held_out
         self._validation = None if held_out is None else Batches(evaluation_streams(held_out, bos_id, window))
+        self._batches = self._reading = Batches(self._streams)  # to train on; what is read at the moment
         self._schedule = options.make_schedule(self._streams)
         self._interruption = Interruption(self._tell_interruption)
         self._position = Position()
@@ -161,7 +175,7 @@ class Run(Callback):
         Raises:
             FileNotFoundError: there is no checkpoint to resume from.
             ValueError: it was made with another text, model or recipe, or is damaged.
-            KeyboardInterrupt: Ctrl-C, after the step was finished and a checkpoint saved.
+            KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the step was finished and a checkpoint saved.
         """
         if resume and self._checkpoints.folder is not None:
             self._resume(self._checkpoints.folder)
@@ -175,9 +189,9 @@ class Run(Callback):
         else:
             try:
                 self._train(callbacks)
-            except FloatingPointError:
+            except FloatingPointError as error:
                 self._keep_best()
-                raise
+                raise FloatingPointError(f"{error}; {self._reading.place()}") from None
         self._keep_best()
         return self._position.history
 
@@ -187,8 +201,9 @@ class Run(Callback):
 
     def _train(self, callbacks: Sequence[Callback]) -> None:
         with self._interruption:
+            self._batches = Batches(self._streams, self._position.epoch, self._position.window)
             self._network.fit(
-                Batches(self._streams, self._position.epoch, self._position.window),
+                self._batches,
                 epochs=self._options.count_epochs(self._streams),
                 validation_data=self._validation,
                 initial_epoch=self._position.epoch,
@@ -202,6 +217,7 @@ class Run(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._streams = self._streams.at_epoch(epoch)
+        self._reading = self._batches
         if self._position.window == 0:
             self._network.reset_states()
 
@@ -224,18 +240,15 @@ class Run(Callback):
         if self._interruption.pending or position.steps % self._checkpoints.every == 0:
             self._save()
         if self._interruption.pending:
-            raise KeyboardInterrupt
+            self._interruption.stop()
 
     def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         self._progress.validate()
+        if self._validation is not None:
+            self._reading = self._validation
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         position, logs = self._position, per_token(logs or {})
-        if not math.isfinite(logs.get("val_loss", 0.0)):
-            raise FloatingPointError(
-                f"epoch {epoch + 1}, step {position.window}: the validation loss is {logs['val_loss']}: training has "
-                "diverged, lower the learning rate or clip the gradients"
-            )
         logs["tokens_per_second"] = self._progress.tokens_per_second
         for name, value in logs.items():
             position.history.setdefault(name, []).append(float(value))
@@ -249,7 +262,7 @@ class Run(Callback):
         self._progress.epoch(epoch, logs)
         self._save()
         if self._interruption.pending:
-            raise KeyboardInterrupt
+            self._interruption.stop()
 
     def _tell_interruption(self) -> None:
         saved = " and a checkpoint; Ctrl-C again stops at once and saves nothing" if self._checkpoints.folder else ""
@@ -308,6 +321,7 @@ class Run(Callback):
         if self._position.best_step is not None:
             best = dict(storage.iterate_weights(self._lm, checkpoint.path_of(folder, self._position.best_step)))
             self._best_weights = [best[name] for name in self._network.named_weights()]
+        checkpoint.tidy(folder, self._position.best_step)
 
     def _restore(self, path: Path) -> None:
         training = read_json(path / "training.json")

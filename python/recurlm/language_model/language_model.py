@@ -184,6 +184,8 @@ class LanguageModel:
             ValueError: a file is empty, not UTF-8 or too short, or an option is not possible.
             FloatingPointError: the loss or a gradient is no longer finite.
             KeyboardInterrupt: Ctrl-C, after the step was finished and a checkpoint saved.
+            SystemExit: SIGTERM, likewise, with code 143; a program that handles SIGTERM itself goes on to do so.
+            OSError: a checkpoint could not be written; the earlier ones are whole, and so is the model in memory.
         """
         self.weights.require_network()
         options = FitOptions(

@@ -21,6 +21,9 @@ class Wrapper(Layer):
         self._sublayers: dict[str, Layer] = {}
         super().__init__(**kwargs)  # which sets trainable: those inside keep theirs
         self._sublayers = sublayers
+        for layer in sublayers.values():
+            if layer.activity_regularizer is not None:
+                raise ValueError(f"{self.name}: activity_regularizer belongs to the wrapper, got one of {layer.name}")
         if not trainable:
             self.trainable = False
 

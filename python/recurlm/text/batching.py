@@ -14,7 +14,9 @@ import numpy.typing as npt
 
 from ..typing import Float, Ids
 from .augmentation import Augmentation
-from .corpus import StoredIds
+from .corpus import StoredIds, release
+
+_MAPPED_BYTES = 1 << 25  # of ids that were read, at most, before their pages are let go
 
 # A stream is read without a break for at least so many windows.
 _RESTART_WINDOWS = 32
@@ -114,8 +116,17 @@ class Streams:
         Inputs and targets are int32 of shape (batch_size, window), the last window of ``whole`` streams and random
         ones shorter or longer; weights are float32 or, without ``whole``, None.
         """
+        every = max(1, _MAPPED_BYTES // (self.batch_size * self.window * self.ids.itemsize))
         for step in range(start, self.steps):
             yield self._window(step)
+            if (step + 1) % every == 0:
+                release(self.ids)
+
+    def place(self, step: int) -> str:
+        """Where in the text window ``step`` is."""
+        first, behind = (self._offset + self._start(s) for s in (step, step + 1))
+        apart = f" of each of {self.batch_size} streams, {self.length:,} apart" if self.batch_size > 1 else ""
+        return f"the batch is tokens {first:,} to {behind - 1:,}{apart}"
 
     def _window(self, step: int) -> tuple[Ids, Ids, Float | None]:
         targets = self._targets(step)

@@ -9,20 +9,19 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import mmap
 import os
 import re
-import shutil
 import tempfile
-import weakref
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from ..files import atomic_file
+from ..files import atomic_file, naming
 from ..typing import Ids
 from .tokenizer import Tokenizer
 
@@ -45,6 +44,11 @@ def read_text(path: PathLike, errors: str = "strict") -> Iterator[str]:
         ValueError: the file is a folder, is empty, or is not UTF-8; the message gives the offset of the first bad byte.
     """
     path = Path(path)
+    with naming(path):
+        yield from _decoded(path, errors)
+
+
+def _decoded(path: Path, errors: str) -> Iterator[str]:
     if path.is_dir():
         raise ValueError(f"{path} is a folder, expected a text file")
     if not path.exists():
@@ -157,24 +161,29 @@ class Corpus:
 def build_corpus(texts: Texts, tokenizer: Tokenizer, folder: Path | None = None) -> Corpus:
     """Encode ``texts`` into a file of ``folder``, or map the one that is there for this very text and tokenizer.
 
-    Without a folder, or where it cannot be written to, the file is temporary and gone with the corpus.
+    Without a folder, or where it cannot be written to, the file has no name and is gone with the corpus.
     """
     key, characters, size = _measure(texts, tokenizer)
     dtype = np.dtype("<u2" if tokenizer.vocabulary_size <= 1 << 16 else "<i4")
-    kept = folder is not None and _writable(folder)
-    where = folder if folder is not None and kept else Path(tempfile.mkdtemp(prefix="recurlm-"))
-    path = where / f"tokens-{key}.bin"
-    try:
-        if not _holds_ids(path, dtype, tokenizer.vocabulary_size):
-            _write_ids(path, dtype, texts, tokenizer)
-        corpus = Corpus(np.memmap(path, dtype, mode="r"), characters, size, key)
-    except BaseException:
-        if not kept:
-            shutil.rmtree(where)
-        raise
-    if not kept:
-        weakref.finalize(corpus, shutil.rmtree, where, ignore_errors=True)
-    return corpus
+    if folder is None or not _writable(folder):
+        with naming(Path(tempfile.gettempdir())), tempfile.TemporaryFile() as file:
+            _write_ids(file, dtype, texts, tokenizer)
+            file.flush()
+            return Corpus(np.memmap(file, dtype, mode="r"), characters, size, key)
+    path = folder / f"tokens-{key}.bin"
+    if not _holds_ids(path, dtype, tokenizer.vocabulary_size):
+        with atomic_file(path) as written:
+            _write_ids(written, dtype, texts, tokenizer)
+    return Corpus(np.memmap(path, dtype, mode="r"), characters, size, key)
+
+
+def release(ids: StoredIds) -> None:
+    """Let go of the pages of stored ids that were read: they would count as this process's memory until it ends."""
+    base: Any = ids
+    while isinstance(base, np.ndarray):
+        base = base.base
+    if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
+        base.madvise(mmap.MADV_DONTNEED)  # they are read-only, and come back from the file when they are needed
 
 
 def forget_corpora(folder: Path, kept: Collection[str]) -> None:
@@ -189,17 +198,16 @@ def _holds_ids(path: Path, dtype: np.dtype[Any], limit: int) -> bool:
     size = path.stat().st_size if path.exists() else 0
     if size == 0 or size % dtype.itemsize:
         return False
-    ids = np.memmap(path, dtype, mode="r")
-    parts = (ids[start : start + CHUNK_BYTES] for start in range(0, len(ids), CHUNK_BYTES))
-    return all(part.min() >= 0 and part.max() < limit for part in parts)
+    with path.open("rb") as file:  # not mapped: what was read of a map stays in memory
+        parts = (np.frombuffer(data, dtype) for data in iter(lambda: file.read(CHUNK_BYTES), b""))
+        return all(part.min() >= 0 and part.max() < limit for part in parts)
 
 
-def _write_ids(path: Path, dtype: np.dtype[Any], texts: Texts, tokenizer: Tokenizer) -> None:
-    with atomic_file(path) as file:
-        for ids in _encode(texts, tokenizer):
-            file.write(ids.astype(dtype).tobytes())
-        if file.tell() == 0:
-            raise ValueError("the text has no tokens")
+def _write_ids(file: IO[bytes], dtype: np.dtype[Any], texts: Texts, tokenizer: Tokenizer) -> None:
+    for ids in _encode(texts, tokenizer):
+        file.write(ids.astype(dtype).tobytes())
+    if file.tell() == 0:
+        raise ValueError("the text has no tokens")
 
 
 def _measure(texts: Texts, tokenizer: Tokenizer) -> tuple[str, int, int]:

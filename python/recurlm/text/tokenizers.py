@@ -26,6 +26,8 @@ from .tokenizer import (
     spans_of_bytes,
 )
 
+_MOST_COUNTED = 1 << 20  # distinct words that are counted at a time, some 150 MB
+
 
 class _JoinDecoder(TextDecoder):
     """Every id has its own text."""
@@ -166,6 +168,10 @@ class WordTokenizer(Tokenizer):
     Decoding puts one space between words, so other spacing is lost. The words ``<unk>`` and ``<eos>`` of an
     already prepared text (Penn Treebank, WikiText) are those tokens.
 
+    With a ``size`` the memory for counting is bounded too: whenever more than 2**20 distinct words (or eight times
+    ``size``) are counted, the rarest half is forgotten, to be counted from zero when it comes again. In a text with
+    more of them a word that is missed is rare, or began late.
+
     Args:
         size: the largest vocabulary, with its three special tokens; the most frequent words stay. None: no limit.
         minimum_count: words that occur less often become ``<unk>``.
@@ -220,6 +226,8 @@ class WordTokenizer(Tokenizer):
         counts: Counter[str] = Counter()
         for words in self._words(chunks):
             counts.update(words)
+            if self.size is not None and len(counts) > max(_MOST_COUNTED, 8 * self.size):
+                counts = _frequent_half(counts)
         for special in self._special:
             counts.pop(special, None)
         # Equal counts in order of spelling: the vocabulary does not depend on where the chunks were cut.
@@ -286,6 +294,12 @@ class WordTokenizer(Tokenizer):
             raise ValueError("words must be a list of strings")
         tokenizer._set(words)
         return tokenizer
+
+
+def _frequent_half(counts: Counter[str]) -> Counter[str]:
+    """The more frequent half; of equals those that came first."""
+    ranked = sorted(counts.items(), key=lambda item: -item[1])
+    return Counter(dict(ranked[: len(ranked) // 2]))
 
 
 class _WordDecoder(TextDecoder):
