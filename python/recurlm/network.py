@@ -133,16 +133,20 @@ class Network:
         return [parameter for layer in self.layers for parameter in layer.trainable_weights]
 
     def named_weights(self) -> dict[str, Parameter]:
-        """Parameters by ``layer.weight``; a layer without a given name is called after its class and number here."""
-        named: dict[str, Parameter] = {}
+        """Parameters by ``layer.weight``, with the layer's name in files."""
+        names = self.names_in_files()
+        return {f"{names[layer]}.{parameter.name}": parameter for layer in self.layers for parameter in layer.weights}
+
+    def names_in_files(self) -> dict[Layer, str]:
+        """A layer without a given name is called after its class and number here, whatever models came before."""
+        names: dict[Layer, str] = {}
         counts: dict[str, int] = {}
         for layer in self.layers:
             kind = snake_case(type(layer).__name__)
             number = counts.get(kind, 0)
-            name = layer.name if layer.named else f"{kind}_{number}" if number else kind
+            names[layer] = layer.name if layer.named else f"{kind}_{number}" if number else kind
             counts[kind] = number + (not layer.named)
-            named.update((f"{name}.{parameter.name}", parameter) for parameter in layer.weights)
-        return named
+        return names
 
     @property
     def weights_version(self) -> int:

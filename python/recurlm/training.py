@@ -11,7 +11,7 @@ import numpy as np
 from .arrays import to_batch_major
 from .callbacks import Callback, CallbackList, History, TerminateOnNaN
 from .compiled import Compiled
-from .data import ArrayBatches, Batch, Batches, select
+from .data import ArrayBatches, Batch, Batches, IterableBatches, select
 from .heads import project, projection_of
 from .losses import SparseCategoricalCrossentropy, spread_weight
 from .tape import States, Tape
@@ -70,10 +70,14 @@ class FitLoop:
         self.model.stop_training = False
         logs: dict[str, float] = {}
         self.callbacks.on_train_begin()
+        if self.callbacks.resumed is not None:
+            initial_epoch, initial_step = self.callbacks.resumed
+            if isinstance(self.data, IterableBatches):
+                self.data.skip(initial_epoch, initial_step)
         for epoch in range(initial_epoch, self.epochs):
-            logs = self._epoch(epoch, initial_step if epoch == initial_epoch else 0)
             if self.model.stop_training:
                 break
+            logs = self._epoch(epoch, initial_step if epoch == initial_epoch else 0)
         self.callbacks.on_train_end(logs)
         return self.history
 
@@ -83,7 +87,7 @@ class FitLoop:
             compiled.reset()
         self.callbacks.on_epoch_begin(epoch)
         logs = compiled.logs()
-        for step, batch in enumerate(self.data.epoch(epoch, start), start):
+        for step, batch in enumerate(self.data.epoch(epoch, start, self.model.seed), start):
             self.callbacks.on_train_batch_begin(step)
             finite = self._step(epoch, step, batch)
             logs = compiled.logs() if finite else logs | {"loss": math.nan}
@@ -142,7 +146,7 @@ def evaluate(model: Model, data: Batches, callbacks: CallbackList, states: State
     compiled = model.compiled.fresh()
     callbacks.on_test_begin()
     with model.borrow_tape(states) as tape:
-        for step, batch in enumerate(data.epoch(0, 0)):
+        for step, batch in enumerate(data.epoch(0, 0, model.seed)):
             callbacks.on_test_batch_begin(step)
             compiled.run(tape, batch)
             callbacks.on_test_batch_end(step, compiled.logs())
@@ -156,7 +160,7 @@ def predict(model: Model, data: Batches, callbacks: CallbackList, states: States
     parts: list[list[Float]] = []
     callbacks.on_predict_begin()
     with model.borrow_tape(states) as tape:
-        for step, batch in enumerate(data.epoch(0, 0)):
+        for step, batch in enumerate(data.epoch(0, 0, model.seed)):
             callbacks.on_predict_batch_begin(step)
             values = model.graph.forward(tape, batch.x).values
             parts.append([to_batch_major(values[tensor]) for tensor in model.graph.outputs])
@@ -194,7 +198,5 @@ def split_validation(data: Batches, share: float) -> tuple[Batches, Batches]:
     if first == 0 or first == size:
         raise ValueError(f"validation_split={share!r} of {size} samples leaves nothing for training or for validation")
     steps = math.ceil(first / data.batch_size)
-    kept = ArrayBatches(
-        select(data.whole, slice(0, first)), data.batch_size, min(steps, data.steps or 0), data.shuffle_seed
-    )
-    return kept, ArrayBatches(select(data.whole, slice(first, size)), data.batch_size, None, None)
+    kept = ArrayBatches(select(data.whole, slice(0, first)), data.batch_size, min(steps, data.steps or 0), data.shuffle)
+    return kept, ArrayBatches(select(data.whole, slice(first, size)), data.batch_size, None, False)

@@ -13,7 +13,7 @@ from recurlm.callbacks import (
     EarlyStopping,
     LearningRateScheduler,
     ModelCheckpoint,
-    ProgressBar,
+    ProgbarLogger,
     ReduceLROnPlateau,
 )
 from recurlm.layers import Dense
@@ -183,7 +183,7 @@ def test_progress_goes_to_stderr(verbose: int, capsys: pytest.CaptureFixture[str
 
 def test_time_left_is_shown() -> None:
     stream = io.StringIO()
-    regression().fit(X, Y, batch_size=5, verbose=0, callbacks=[ProgressBar(1, stream, interval=0)])
+    regression().fit(X, Y, batch_size=5, verbose=0, callbacks=[ProgbarLogger(1, stream, interval=0)])
     assert "4/4 loss" in stream.getvalue()
     assert "0:00 left" in stream.getvalue()
 

@@ -1,19 +1,22 @@
 """What happens between the steps and epochs of ``fit``, with Keras's names, hooks and defaults."""
 
+from .backup import BackupAndRestore
 from .base import Callback, CallbackList, History
 from .monitors import EarlyStopping, ModelCheckpoint, ReduceLROnPlateau
-from .progress import ProgressBar
-from .simple import CSVLogger, LearningRateScheduler, TerminateOnNaN
+from .progress import ProgbarLogger
+from .simple import CSVLogger, LambdaCallback, LearningRateScheduler, TerminateOnNaN
 
 __all__ = [
+    "BackupAndRestore",
     "CSVLogger",
     "Callback",
     "CallbackList",
     "EarlyStopping",
     "History",
+    "LambdaCallback",
     "LearningRateScheduler",
     "ModelCheckpoint",
-    "ProgressBar",
+    "ProgbarLogger",
     "ReduceLROnPlateau",
     "TerminateOnNaN",
 ]

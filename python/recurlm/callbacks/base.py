@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -19,6 +19,9 @@ class Callback:
 
     model: Model
     params: dict[str, Any]
+    listed: CallbackList  # all that are called
+    last: ClassVar[bool] = False  # whether it is called after those that are not, wherever it stands among them
+    kept: ClassVar[tuple[str, ...]] = ()  # the attributes that change while it is called, which BackupAndRestore keeps
 
     def set_model(self, model: Model) -> None:
         """Called first."""
@@ -27,6 +30,19 @@ class Callback:
     def set_params(self, params: dict[str, Any]) -> None:
         """Called first."""
         self.params = params
+
+    def set_callbacks(self, callbacks: CallbackList) -> None:
+        """Called first."""
+        self.listed = callbacks
+
+    def get_state(self) -> dict[str, Any]:
+        """The attributes ``kept`` by name: numbers, strings, None, arrays, lists and dicts of these."""
+        return {name: getattr(self, name) for name in self.kept}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from what ``get_state`` gave; called after ``on_train_begin``."""
+        for name in self.kept:
+            setattr(self, name, state[name])
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Before the first epoch."""
@@ -80,16 +96,23 @@ class Callback:
 
 
 class CallbackList(Callback):
-    """Calls each of ``callbacks`` in turn."""
+    """Calls each of ``callbacks`` in turn, those that are ``last`` at the end.
+
+    ``resumed``, set by a callback in ``on_train_begin``, is the epoch and the step in it from which ``fit`` goes on.
+    """
+
+    resumed: tuple[int, int] | None = None
 
     def __init__(self, callbacks: Iterable[Callback], model: Model, params: dict[str, Any]) -> None:
         self.callbacks = list(callbacks)
         for callback in self.callbacks:
             if not isinstance(callback, Callback):
                 raise TypeError(f"callbacks must be objects of recurlm.callbacks.Callback, got {callback!r}")
+        self.callbacks.sort(key=lambda callback: callback.last)
         for callback in self.callbacks:
             callback.set_model(model)
             callback.set_params(params)
+            callback.set_callbacks(self)
 
 
 def _dispatcher(name: str) -> Callable[..., None]:
@@ -106,6 +129,8 @@ for _name in [name for name in vars(Callback) if name.startswith("on_")]:
 
 class History(Callback):
     """``history``: a list over epochs for each figure; ``epoch``: the numbers of these epochs."""
+
+    kept = ("epoch", "history")
 
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {}
