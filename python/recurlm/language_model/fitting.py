@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import checkpoint
-from ..callbacks import Callback
+from ..callbacks import BackupAndRestore, Callback
 from ..files import DamagedFileError, read_json, read_safetensors, write_json, write_safetensors
 from ..layers.recurrent import Recurrent
 from ..model import Model
@@ -21,6 +21,7 @@ from ..text.corpus import PathLike, forget_corpora
 from ..text.tokenizer import field as typed
 from ..typing import Float, Ids
 from . import storage
+from .history import Curve, TrainingHistory
 from .interruption import Interruption
 from .options import FitOptions
 from .progress import Progress
@@ -58,6 +59,7 @@ class Position:
     seconds: float = 0.0
     best_step: int | None = None
     history: dict[str, list[float]] = field(default_factory=dict)
+    curve: Curve = field(default_factory=Curve)
 
     @classmethod
     def restore(cls, fields: dict[str, Any], windows: int) -> Position:
@@ -69,7 +71,10 @@ class Position:
         history = typed(fields, "history", dict)
         if not all(isinstance(values, list) for values in history.values()):
             raise ValueError("field 'history' must hold lists")
-        return cls(epoch, window, steps, seconds, best_step, history)
+        curve = typed(fields, "curve", dict) if "curve" in fields else {}  # earlier versions wrote none
+        return cls(
+            epoch, window, steps, seconds, best_step, history, Curve.restore(curve) if curve else Curve(start=steps)
+        )
 
 
 @dataclass(frozen=True)
@@ -158,8 +163,11 @@ class Run(Callback):
             ValueError: it was made with another text, model or recipe, or is damaged.
             KeyboardInterrupt: Ctrl-C, after the step was finished and a checkpoint saved.
         """
+        if any(isinstance(callback, BackupAndRestore) for callback in callbacks):
+            raise ValueError("BackupAndRestore is for Model.fit: here checkpoint_dir and resume do the same")
         if resume and self._checkpoints.folder is not None:
             self._resume(self._checkpoints.folder)
+        self._lm.history = TrainingHistory(self._position.history, self._position.curve)  # which grow
         self._started = time.perf_counter() - self._position.seconds
         self._progress.begin(self._done())
         tokens, vocabulary = len(self._streams.ids), self._lm.tokenizer.vocabulary_size
@@ -210,6 +218,7 @@ class Run(Callback):
         position.window += 1
         position.steps += 1
         position.seconds = time.perf_counter() - self._started
+        position.curve.add(self._network.last_loss, self._network.optimizer.learning_rate)
         done = self._done()
         self._progress.step(self._step_tokens, (logs or {})["loss"], done)
         if done >= 1:
@@ -231,7 +240,13 @@ class Run(Callback):
                 f"epoch {epoch + 1}, step {position.window}: the validation loss is {logs['val_loss']}: training has "
                 "diverged, lower the learning rate or clip the gradients"
             )
-        logs["tokens_per_second"] = self._progress.tokens_per_second
+        logs |= {
+            "tokens_per_second": self._progress.tokens_per_second,
+            "learning_rate": self._network.optimizer.learning_rate,
+            "steps": position.steps,
+            "tokens": position.steps * self._step_tokens,
+            "seconds": position.seconds,
+        }
         for name, value in logs.items():
             position.history.setdefault(name, []).append(float(value))
         if "val_loss" in logs and self._since_best() == 0:
