@@ -63,7 +63,9 @@ class FitLoop:
         self.history = History()
         params = {"epochs": epochs, "steps": data.steps}
         self.callbacks = CallbackList([*callbacks, self.history], model, params)
-        self.stops_on_nan = any(isinstance(callback, TerminateOnNaN) for callback in self.callbacks.callbacks)
+        self.stops_on_nan = any(
+            isinstance(each, TerminateOnNaN) and not each.raise_error for each in self.callbacks.callbacks
+        )
 
     def run(self, initial_epoch: int, initial_step: int) -> History:
         """Train from there on; the History is that of this call."""

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .. import checkpoint
-from ..files import DamagedFileError, read_json, read_safetensors, remove_folder, write_json, write_safetensors
+from ..files import (
+    DamagedFileError,
+    read_json,
+    read_safetensors,
+    remove_folder,
+    remove_leftovers,
+    write_json,
+    write_safetensors,
+)
 from ..typing import Array
 from .base import Callback, Logs
 
@@ -98,6 +106,7 @@ class BackupAndRestore(Callback):
         if self.delete_checkpoint:
             for step in checkpoint.list_steps(self.backup_dir):
                 remove_folder(checkpoint.path_of(self.backup_dir, step))
+            remove_leftovers(self.backup_dir)
             with suppress(OSError):  # it holds something else, or is gone
                 self.backup_dir.rmdir()
 

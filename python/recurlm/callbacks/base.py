@@ -14,7 +14,8 @@ Logs = dict[str, float]
 class Callback:
     """Override what is needed. ``model`` is the model in training; ``params`` holds epochs, steps and verbose.
 
-    ``logs`` are the running figures of the epoch (batches), with validation's (epoch ends).
+    ``logs`` are the running figures of the epoch (batches), with validation's (epoch ends). A callback that must go on
+    after an interruption (``BackupAndRestore``) names in ``kept`` the attributes that it starts in ``on_train_begin``.
     """
 
     model: Model
@@ -116,9 +117,12 @@ class CallbackList(Callback):
 
 
 def _dispatcher(name: str) -> Callable[..., None]:
+    count = getattr(Callback, name).__code__.co_argcount - 1  # without self
+
     def dispatch(self: CallbackList, *arguments: Any) -> None:
+        given = arguments if len(arguments) == count else (*arguments, {})  # no logs: hooks may be any functions
         for callback in self.callbacks:
-            getattr(callback, name)(*arguments)
+            getattr(callback, name)(*given)
 
     return dispatch
 

@@ -115,5 +115,8 @@ def _size(path: Path) -> int:
 class TerminateOnNaN(Callback):
     """Where the loss or a gradient is not finite, ``fit`` stops and returns its History, instead of raising.
 
-    Either way that step changes no weight.
+    Either way that step changes no weight. With ``raise_error`` it raises all the same.
     """
+
+    def __init__(self, raise_error: bool = False) -> None:
+        self.raise_error = raise_error
