@@ -152,6 +152,16 @@ def test_the_page_is_whole_escaped_and_loads_nothing() -> None:
     assert [unit["name"].split(" (")[0] for unit in page.data["units"]] == ["layer 0, unit 3", "layer 0, unit 1"]
 
 
+def test_a_token_cannot_end_the_data() -> None:
+    text = "</script><b>x</b> <!--<script> y"
+    lm = LanguageModel(units=4, tokenizer="word", seed=1)
+    lm.tokenizer.train([text])
+    page = Page(render_page(inspect_text(lm, text), "x"))
+    assert len(page.scripts) == 2
+    assert {"</script><b>x</b>", "<!--<script>"} <= set(page.data["names"])
+    assert "".join(page.tokens) == text
+
+
 def test_the_data_are_the_inspection(lm: LanguageModel) -> None:
     found = inspect_text(lm, TEXT, top=2)
     data = Page(render_page(found, "x", [(1, 5)])).data
