@@ -1,4 +1,4 @@
-"""Training checkpoints: folders ``step-N``, each written whole or not at all; the two newest and the best are kept."""
+"""Training checkpoints: folders ``step-N``, each written whole or not at all; the newest and the best are kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from .files import remove_folder, remove_leftovers, replace_folder
 
 _NAME = re.compile(r"step-(\d+)")
-_KEPT = 2
 
 
 def path_of(folder: Path, step: int) -> Path:
@@ -39,7 +38,7 @@ def newest(folder: Path) -> Path:
     return path_of(folder, steps[-1])
 
 
-def save(folder: Path, step: int, best: int | None, write: Callable[[Path], None]) -> Path:
+def save(folder: Path, step: int, best: int | None, write: Callable[[Path], None], kept: int = 2) -> Path:
     """Let ``write`` fill the checkpoint of ``step``, then ``tidy``.
 
     An error while writing, such as a full disk, leaves the earlier checkpoints as they were.
@@ -48,12 +47,12 @@ def save(folder: Path, step: int, best: int | None, write: Callable[[Path], None
     path = path_of(folder, step)
     with replace_folder(path) as temporary:
         write(temporary)
-    tidy(folder, best)
+    tidy(folder, best, kept)
     return path
 
 
-def tidy(folder: Path, best: int | None) -> None:
-    """Delete what killed processes left, and all checkpoints but the two newest and that of step ``best``."""
+def tidy(folder: Path, best: int | None, kept: int = 2) -> None:
+    """Delete what killed processes left, and all checkpoints but the newest ``kept`` and that of step ``best``."""
     remove_leftovers(folder)
-    for old in set(list_steps(folder)[:-_KEPT]) - {best}:
+    for old in set(list_steps(folder)[:-kept]) - {best}:
         remove_folder(path_of(folder, old))

@@ -96,9 +96,7 @@ def _with_class_weight(y: Array, weight: Array | None, class_weight: Mapping[int
 class ArrayBatches:
     """Slices of arrays, in order or shuffled by (seed, epoch); ``first`` is the user's number of the first sample."""
 
-    def __init__(
-        self, whole: Batch, batch_size: int, steps: int | None, shuffle_seed: int | None, first: int = 0
-    ) -> None:
+    def __init__(self, whole: Batch, batch_size: int, steps: int | None, shuffle: bool, first: int = 0) -> None:
         if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}")
         if whole.size == 0:
@@ -107,21 +105,21 @@ class ArrayBatches:
         self.batch_size = batch_size
         available = math.ceil(whole.size / batch_size)
         self.steps: int | None = available if steps is None else min(steps, available)
-        self.shuffle_seed = shuffle_seed
+        self.shuffle = shuffle
         self.first = first
 
-    def numbers(self, epoch: int, step: int) -> Array:
+    def numbers(self, epoch: int, step: int, seed: int) -> Array:
         """Which samples of the user's data a batch consists of."""
-        order = self._order(epoch)
+        order = self._order(epoch, seed)
         order = np.arange(self.whole.size) if order is None else order
         return order[step * self.batch_size : (step + 1) * self.batch_size] + self.first
 
-    def _order(self, epoch: int) -> Array | None:
-        return None if self.shuffle_seed is None else permutation(self.shuffle_seed, epoch, self.whole.size)
+    def _order(self, epoch: int, seed: int) -> Array | None:
+        return permutation(seed, epoch, self.whole.size) if self.shuffle else None
 
-    def epoch(self, epoch: int, start: int) -> Iterator[Batch]:
+    def epoch(self, epoch: int, start: int, seed: int) -> Iterator[Batch]:
         """The batches of an epoch from number ``start`` on."""
-        order = self._order(epoch)
+        order = self._order(epoch, seed)
         for step in range(start, self.steps or 0):
             piece: Any = slice(step * self.batch_size, (step + 1) * self.batch_size)
             if order is not None:
@@ -147,14 +145,22 @@ class IterableBatches:
         self.limit = steps
         self.steps = steps if steps is not None or length is None else int(length())
         self.class_weight = class_weight
+        self._ahead: Iterator[Any] | None = None  # what is left of an epoch that was resumed
 
-    def numbers(self, epoch: int, step: int) -> None:
+    def numbers(self, epoch: int, step: int, seed: int) -> None:
         """Nobody knows."""
 
-    def epoch(self, epoch: int, start: int) -> Iterator[Batch]:
-        """The batches of an epoch; the iterable itself begins at number ``start``."""
+    def skip(self, epochs: int, steps: int) -> None:
+        """Pass over batches that were done before an interruption, an iterator's of earlier epochs too."""
+        earlier = epochs * (self.limit or 0) if isinstance(self.iterable, Iterator) else 0
+        self._ahead = iter(self.iterable)
+        next(islice(self._ahead, earlier + steps, earlier + steps), None)
+
+    def epoch(self, epoch: int, start: int, seed: int) -> Iterator[Batch]:
+        """The batches of an epoch; the iterable itself begins at number ``start``, unless ``skip`` has gone there."""
         count = start
-        for item in islice(self.iterable, None if self.limit is None else self.limit - start):
+        source, self._ahead = self._ahead or iter(self.iterable), None
+        for item in islice(source, None if self.limit is None else self.limit - start):
             yield make_batch(self.names, *parts_of(item), self.class_weight)
             count += 1
         if count == 0 and self.limit != 0:
@@ -201,12 +207,12 @@ def batches_of(
     batch_size: int | None = None,
     steps: int | None = None,
     class_weight: Mapping[int, float] | None = None,
-    shuffle_seed: int | None = None,
+    shuffle: bool = False,
 ) -> Batches:
     """Whatever ``fit`` and its like accept as data."""
     if is_array_like(x):
         whole = make_batch(names, x, y, sample_weight, class_weight)
-        return ArrayBatches(whole, 32 if batch_size is None else batch_size, steps, shuffle_seed)
+        return ArrayBatches(whole, 32 if batch_size is None else batch_size, steps, shuffle)
     if not isinstance(x, Iterable):
         raise TypeError(
             f"x must be an array, a list or dict of arrays, or an iterable of batches, got {type(x).__name__}"

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from . import model_io, optimizers, training
-from .callbacks import Callback, CallbackList, History, ProgressBar
+from .callbacks import Callback, CallbackList, History, ProgbarLogger
 from .compiled import Compiled, build
 from .data import Batches, batches_of, make_batch
 from .model_io import ModelState
@@ -155,7 +155,7 @@ class Model(Network):
             batch_size=batch_size,
             steps=steps_per_epoch,
             class_weight=class_weight,
-            shuffle_seed=self.seed if shuffle else None,
+            shuffle=bool(shuffle),
         )
         held_out = self._held_out(validation_data, validation_batch_size or batch_size, validation_steps)
         if held_out is None and validation_split:
@@ -318,7 +318,7 @@ def _with_progress(callbacks: Callbacks, verbose: int | str) -> list[Callback]:
         verbose = 1 if sys.stderr.isatty() else 2
     if verbose not in (0, 1, 2):
         raise ValueError(f"verbose must be 'auto', 0, 1 or 2, got {verbose!r}")
-    return [*listed, ProgressBar(int(verbose))] if verbose else listed
+    return [*listed, ProgbarLogger(int(verbose))] if verbose else listed
 
 
 def _figures(logs: dict[str, float], return_dict: bool) -> Any:

@@ -41,9 +41,9 @@ def get_state(model: Model) -> ModelState:
     named = model.named_weights()
     arrays: dict[str, Array] = {f"weights/{name}": parameter.value for name, parameter in named.items()}
     arrays |= _slots(model, named)
-    for layer in _stateful(model):
+    for layer, name in _stateful(model).items():
         for i, carried in enumerate(layer.states.get(layer.name, [])):
-            arrays[f"states/{layer.name}.{i}"] = carried
+            arrays[f"states/{name}.{i}"] = carried
     values = {
         "seed": model.seed,
         "step": model.step,
@@ -65,7 +65,7 @@ def set_state(model: Model, state: ModelState) -> None:
     targets: dict[str, Array] = {f"weights/{name}": parameter.value for name, parameter in named.items()}
     targets |= _slots(model, named)
     kept = {name: array for name, array in state.arrays.items() if not name.startswith("states/")}
-    carried = {layer: _carried(layer, state.arrays) for layer in _stateful(model)}
+    carried = {layer: _carried(layer, name, state.arrays) for layer, name in _stateful(model).items()}
     _check_arrays(kept, targets, "the state")
     model.compiled.set_state(values["metrics"])  # the last that can fail
     for name, parameter in named.items():
@@ -95,15 +95,15 @@ def _check_values(values: Mapping[str, Any]) -> None:
         raise ValueError(f"the state is damaged: learning_rate must be a finite number or None, got {rate!r}")
 
 
-def _carried(layer: Recurrent, arrays: Mapping[str, Array]) -> list[Float]:
+def _carried(layer: Recurrent, name: str, arrays: Mapping[str, Array]) -> list[Float]:
     """Copies of what the layer carries; none where the state has nothing for it."""
-    found = [arrays.get(f"states/{layer.name}.{i}") for i in range(layer.state_count)]
+    found = [arrays.get(f"states/{name}.{i}") for i in range(layer.state_count)]
     parts = [np.array(part, np.float32) for part in found if part is not None]
     if len(parts) < layer.state_count:
         return []
     if any(part.ndim != 2 or part.shape[1] != layer.units or len(part) != len(parts[0]) for part in parts):
         shapes = ", ".join(str(part.shape) for part in parts)
-        raise ValueError(f"the state is not of this model: {layer.name} carries (batch, {layer.units}), got {shapes}")
+        raise ValueError(f"the state is not of this model: {name} carries (batch, {layer.units}), got {shapes}")
     return parts
 
 
@@ -117,9 +117,9 @@ def _slots(model: Model, named: Mapping[str, Parameter]) -> dict[str, Array]:
     }
 
 
-def _stateful(model: Model) -> list[Recurrent]:
-    inside = dict.fromkeys(inner for layer in model.layers for inner in layer.flatten())
-    return [layer for layer in inside if isinstance(layer, Recurrent) and layer.stateful]
+def _stateful(model: Model) -> dict[Recurrent, str]:
+    named = model.names_in_files()
+    return {layer: name for layer, name in named.items() if isinstance(layer, Recurrent) and layer.stateful}
 
 
 def _check_arrays(source: Mapping[str, Array], targets: Mapping[str, Array], what: str) -> None:

@@ -132,17 +132,27 @@ class Network:
         return list(dict.fromkeys(parameter for layer in self.layers for parameter in layer.trainable_weights))
 
     def named_weights(self) -> dict[str, Parameter]:
-        """Parameters by ``layer.weight``; a layer without a given name is called after its class and number here."""
+        """Parameters by ``layer.weight``, with the layer's name in files."""
+        names = self.names_in_files()
         named: dict[Parameter, str] = {}  # a layer that stands alone and in a wrapper has its weights once
+        for layer in self.layers:
+            for weight, parameter in layer.named_weights().items():
+                named.setdefault(parameter, f"{names[layer]}.{weight}")
+        return {name: parameter for parameter, name in named.items()}
+
+    def names_in_files(self) -> dict[Layer, str]:
+        """A layer without a given name is called after its class and number here, whatever models came before.
+
+        One inside another is called after that and its place there.
+        """
+        names: dict[Layer, str] = {}
         counts: dict[str, int] = {}
         for layer in self.layers:
             kind = snake_case(type(layer).__name__)
             number = counts.get(kind, 0)
-            name = layer.name if layer.named else f"{kind}_{number}" if number else kind
+            _name(names, layer, layer.name if layer.named else f"{kind}_{number}" if number else kind)
             counts[kind] = number + (not layer.named)
-            for weight, parameter in layer.named_weights().items():
-                named.setdefault(parameter, f"{name}.{weight}")
-        return {name: parameter for parameter, name in named.items()}
+        return names
 
     @property
     def weights_version(self) -> int:
@@ -178,6 +188,12 @@ class Network:
         """
         for layer in self.layers:
             layer.reset_states(rows)
+
+
+def _name(names: dict[Layer, str], layer: Layer, name: str) -> None:
+    names.setdefault(layer, name)
+    for key, inside in layer.sublayers().items():
+        _name(names, inside, f"{name}.{key}")
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from .arrays import to_batch_major
 from .callbacks import Callback, CallbackList, History, TerminateOnNaN
 from .compiled import Compiled
-from .data import ArrayBatches, Batch, Batches, select
+from .data import ArrayBatches, Batch, Batches, IterableBatches, select
 from .diagnosis import broken_weight, explain
 from .heads import project, projection_of
 from .losses import SparseCategoricalCrossentropy, spread_weight
@@ -69,7 +69,9 @@ class FitLoop:
         self.history = History()
         params = {"epochs": epochs, "steps": data.steps}
         self.callbacks = CallbackList([*callbacks, self.history], model, params)
-        self.stops_on_nan = any(isinstance(callback, TerminateOnNaN) for callback in self.callbacks.callbacks)
+        self.stops_on_nan = any(
+            isinstance(each, TerminateOnNaN) and not each.raise_error for each in self.callbacks.callbacks
+        )
 
     def run(self, initial_epoch: int, initial_step: int) -> History:
         """Train from there on; the History is that of this call."""
@@ -77,10 +79,14 @@ class FitLoop:
         logs: dict[str, float] = {}
         first = self.model.step
         self.callbacks.on_train_begin()
+        if self.callbacks.resumed is not None:
+            initial_epoch, initial_step = self.callbacks.resumed
+            if isinstance(self.data, IterableBatches):
+                self.data.skip(initial_epoch, initial_step)
         for epoch in range(initial_epoch, self.epochs):
-            logs = self._epoch(epoch, initial_step if epoch == initial_epoch else 0)
             if self.model.stop_training:
                 break
+            logs = self._epoch(epoch, initial_step if epoch == initial_epoch else 0)
         if self.model.step > first:
             self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
         self.callbacks.on_train_end(logs)
@@ -92,7 +98,7 @@ class FitLoop:
             compiled.reset()
         self.callbacks.on_epoch_begin(epoch)
         logs = compiled.logs()
-        for step, batch in enumerate(self.data.epoch(epoch, start), start):
+        for step, batch in enumerate(self.data.epoch(epoch, start, self.model.seed), start):
             self.callbacks.on_train_batch_begin(step)
             finite = self._step(epoch, step, batch)
             logs = compiled.logs() if finite else logs | {"loss": math.nan}
@@ -110,7 +116,7 @@ class FitLoop:
             train_step(self.model, batch)
         except FloatingPointError as error:
             if not self.stops_on_nan:
-                cause = explain(self.model, self.model.tape, batch, self.data.numbers(epoch, step))
+                cause = explain(self.model, self.model.tape, batch, self.data.numbers(epoch, step, self.model.seed))
                 outcome = "" if broken_weight(self.model) else "; no weight was changed"
                 raise FloatingPointError(f"epoch {epoch + 1}, step {step + 1}: {error}{cause}{outcome}") from None
             self.model.stop_training = True
@@ -140,7 +146,7 @@ class Validation:
         """
 
         def refuse(tape: Tape, step: int, batch: Batch, loss: float) -> None:
-            cause = explain(model, tape, batch, self.data.numbers(0, step))
+            cause = explain(model, tape, batch, self.data.numbers(0, step, model.seed))
             raise FloatingPointError(f"epoch {epoch + 1}, validation step {step + 1}: the loss is {loss}{cause}")
 
         logs = evaluate(model, self.data, callbacks, {}, refuse if raises else None)
@@ -158,7 +164,7 @@ def evaluate(
     compiled = model.compiled.fresh()
     callbacks.on_test_begin()
     with model.borrow_tape(states) as tape:
-        for step, batch in enumerate(data.epoch(0, 0)):
+        for step, batch in enumerate(data.epoch(0, 0, model.seed)):
             callbacks.on_test_batch_begin(step)
             loss, _ = compiled.run(tape, batch)
             if refuse is not None and not math.isfinite(loss):
@@ -174,7 +180,7 @@ def predict(model: Model, data: Batches, callbacks: CallbackList, states: States
     parts: list[list[Float]] = []
     callbacks.on_predict_begin()
     with model.borrow_tape(states) as tape:
-        for step, batch in enumerate(data.epoch(0, 0)):
+        for step, batch in enumerate(data.epoch(0, 0, model.seed)):
             callbacks.on_predict_batch_begin(step)
             values = model.graph.forward(tape, batch.x).values
             parts.append([to_batch_major(values[tensor]) for tensor in model.graph.outputs])
@@ -212,7 +218,5 @@ def split_validation(data: Batches, share: float) -> tuple[Batches, Batches]:
     if first == 0 or first == size:
         raise ValueError(f"validation_split={share!r} of {size} samples leaves nothing for training or for validation")
     steps = math.ceil(first / data.batch_size)
-    kept = ArrayBatches(
-        select(data.whole, slice(0, first)), data.batch_size, min(steps, data.steps or 0), data.shuffle_seed
-    )
-    return kept, ArrayBatches(select(data.whole, slice(first, size)), data.batch_size, None, None, first)
+    kept = ArrayBatches(select(data.whole, slice(0, first)), data.batch_size, min(steps, data.steps or 0), data.shuffle)
+    return kept, ArrayBatches(select(data.whole, slice(first, size)), data.batch_size, None, False, first)

@@ -11,9 +11,10 @@ from recurlm.callbacks import (
     Callback,
     CSVLogger,
     EarlyStopping,
+    LambdaCallback,
     LearningRateScheduler,
     ModelCheckpoint,
-    ProgressBar,
+    ProgbarLogger,
     ReduceLROnPlateau,
 )
 from recurlm.layers import Dense
@@ -183,7 +184,7 @@ def test_progress_goes_to_stderr(verbose: int, capsys: pytest.CaptureFixture[str
 
 def test_time_left_is_shown() -> None:
     stream = io.StringIO()
-    regression().fit(X, Y, batch_size=5, verbose=0, callbacks=[ProgressBar(1, stream, interval=0)])
+    regression().fit(X, Y, batch_size=5, verbose=0, callbacks=[ProgbarLogger(1, stream, interval=0)])
     assert "4/4 loss" in stream.getvalue()
     assert "0:00 left" in stream.getvalue()
 
@@ -195,3 +196,56 @@ def test_bad_modes_are_named() -> None:
         ReduceLROnPlateau(factor=2)
     with pytest.raises(ValueError, match="save_freq must be 'epoch' or a positive number of batches, got 'batch'"):
         ModelCheckpoint("x", save_freq="batch")
+
+
+def test_functions_are_called_as_hooks() -> None:
+    calls: list[tuple[Any, ...]] = []
+    model = regression()
+    listed = LambdaCallback(
+        on_epoch_begin=lambda epoch, logs: calls.append(("epoch", epoch)),
+        on_train_batch_end=lambda batch, logs: calls.append(("batch", batch, "loss" in logs)),
+        on_train_end=lambda logs: calls.append(("end",)),
+        on_test_end=lambda logs: calls.append(("test", "loss" in logs)),
+    )
+    model.fit(X, Y, batch_size=10, verbose=0, validation_data=(X, Y), callbacks=listed)
+    assert calls == [("epoch", 0), ("batch", 0, True), ("batch", 1, True), ("test", True), ("end",)]
+    with pytest.raises(TypeError, match="there is no hook 'on_epoch'"):
+        LambdaCallback(on_epoch=print)
+    with pytest.raises(TypeError, match="on_epoch_end must be a function, got 3"):
+        LambdaCallback(on_epoch_end=3)  # type: ignore[arg-type]
+
+
+def test_folders_of_weights_are_made(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "w.safetensors"
+    regression().fit(X, Y, verbose=0, callbacks=[ModelCheckpoint(path, save_weights_only=True)])
+    assert path.is_file()
+
+
+def test_a_csv_file_is_begun_afresh(tmp_path: Path) -> None:
+    path = tmp_path / "log.csv"
+    path.write_text("of another run\n" * 50)
+    regression().fit(X, Y, epochs=2, verbose=0, callbacks=[CSVLogger(path)])
+    assert [line.split(",")[0] for line in path.read_text().splitlines()] == ["epoch", "0", "1"]
+
+
+def test_what_early_stopping_says(capsys: pytest.CaptureFixture[str]) -> None:
+    stopping = EarlyStopping(patience=1, verbose=1, restore_best_weights=True)
+    regression().fit(X, Y, epochs=5, verbose=0, callbacks=[Feed([2.0, 1.0, 3.0, 4.0, 5.0]), stopping])
+    assert capsys.readouterr().err == "Epoch 3: early stopping\nEpoch 2: its weights are restored\n"
+
+
+def test_callbacks_that_are_last_are_called_last() -> None:
+    calls: list[str] = []
+
+    class Named(Callback):
+        def __init__(self, name: str) -> None:
+            self.name = name
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            calls.append(self.name)
+
+    class Last(Named):
+        last = True
+
+    regression().fit(X, Y, verbose=0, callbacks=[Last("c"), Named("a"), Last("d"), Named("b")])
+    assert calls == ["a", "b", "c", "d"]

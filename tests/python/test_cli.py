@@ -18,6 +18,7 @@ from recurlm.cli.arguments import print_json
 
 from . import samples
 
+VERBS = ["train", "eval", "generate", "score", "inspect", "plot", "quantize", "info", "demo"]
 TINY = ["--units", "12", "--batch-size", "4", "--window", "16", "--epochs", "2"]
 
 
@@ -41,7 +42,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return captured.out
 
 
-@pytest.mark.parametrize("verb", [[], ["train"], ["eval"], ["generate"], ["score"], ["quantize"], ["info"], ["demo"]])
+@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS)])
 def test_help_is_there(capsys: pytest.CaptureFixture[str], verb: list[str]) -> None:
     with pytest.raises(SystemExit, match="0"):
         main([*verb, "--help"])

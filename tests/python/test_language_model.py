@@ -297,6 +297,7 @@ def test_a_loaded_model_is_the_saved_one(lm: LanguageModel, tmp_path: Path) -> N
         "model.safetensors",
         "tokenizer.json",
         "selftest.json",
+        "history.json",
     }
     assert loaded.architecture == lm.architecture
     assert samples.weight_bytes(loaded) == samples.weight_bytes(lm)

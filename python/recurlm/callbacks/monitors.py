@@ -49,6 +49,8 @@ class _Monitor(Callback):
 class EarlyStopping(_Monitor):
     """Stops when ``monitor`` has not improved for ``patience`` epochs."""
 
+    kept = ("best", "wait", "stopped_epoch", "best_epoch", "best_weights")
+
     def __init__(
         self,
         monitor: str = "val_loss",
@@ -85,7 +87,8 @@ class EarlyStopping(_Monitor):
                 self.wait = 0
             return  # as in Keras: an improvement never stops, even one that does not reach the baseline
         if self.restore_best_weights and self.best_weights is None:
-            self.best_weights = self.model.get_weights()  # the first figure is not a number: nothing was better so far
+            # The first figure is not a number: nothing was better so far.
+            self.best_weights, self.best_epoch = self.model.get_weights(), epoch
         if self.wait >= self.patience and epoch > 0:
             self.stopped_epoch = epoch
             self.model.stop_training = True
@@ -94,14 +97,18 @@ class EarlyStopping(_Monitor):
         if self.stopped_epoch and self.verbose:
             print(f"Epoch {self.stopped_epoch + 1}: early stopping", file=sys.stderr)
         if self.best_weights is not None:
+            if self.verbose:
+                print(f"Epoch {self.best_epoch + 1}: its weights are restored", file=sys.stderr)
             self.model.set_weights(self.best_weights)
 
 
 class ModelCheckpoint(_Monitor):
     """Saves the model (a folder), or its weights (a .safetensors file), after epochs or every so many batches.
 
-    ``filepath`` may contain ``{epoch:02d}`` and figures like ``{val_loss:.2f}``.
+    ``filepath`` may contain ``{epoch:02d}`` and figures like ``{val_loss:.2f}``; folders on the way are made.
     """
+
+    kept = ("best", "_batches")
 
     def __init__(
         self,
@@ -148,6 +155,7 @@ class ModelCheckpoint(_Monitor):
         except KeyError as error:
             raise ValueError(f"ModelCheckpoint: filepath {self.filepath!r} names {error}, which is no figure") from None
         if self.save_weights_only:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
             self.model.save_weights(path)
         else:
             self.model.save(path)
@@ -157,6 +165,8 @@ class ModelCheckpoint(_Monitor):
 
 class ReduceLROnPlateau(_Monitor):
     """Multiplies the learning rate by ``factor`` when ``monitor`` has not improved for ``patience`` epochs."""
+
+    kept = ("best", "wait", "cooldown_counter")
 
     def __init__(
         self,

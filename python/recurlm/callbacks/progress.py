@@ -7,7 +7,7 @@ from typing import TextIO
 from .base import Callback, Logs
 
 
-class ProgressBar(Callback):
+class ProgbarLogger(Callback):
     """Progress on ``stream`` (stderr): with ``verbose`` 1 a line that renews itself, with 2 a line for each epoch."""
 
     def __init__(self, verbose: int = 1, stream: TextIO | None = None, interval: float = 0.2) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import checkpoint
-from ..callbacks import Callback
+from ..callbacks import BackupAndRestore, Callback
 from ..files import (
     DamagedFileError,
     read_json,
@@ -26,6 +26,7 @@ from ..text.corpus import PathLike, forget_corpora
 from ..text.tokenizer import field as typed
 from ..typing import Float, Ids
 from . import storage
+from .history import Curve, TrainingHistory
 from .interruption import Interruption
 from .options import FitOptions
 from .progress import Progress
@@ -73,6 +74,7 @@ class Position:
     seconds: float = 0.0
     best_step: int | None = None
     history: dict[str, list[float]] = field(default_factory=dict)
+    curve: Curve = field(default_factory=Curve)
 
     @classmethod
     def restore(cls, fields: dict[str, Any], streams: Streams) -> Position:
@@ -85,7 +87,10 @@ class Position:
         history = typed(fields, "history", dict)
         if not all(isinstance(values, list) for values in history.values()):
             raise ValueError("field 'history' must hold lists")
-        return cls(epoch, window, steps, seconds, best_step, history)
+        curve = typed(fields, "curve", dict) if "curve" in fields else {}  # earlier versions wrote none
+        return cls(
+            epoch, window, steps, seconds, best_step, history, Curve.restore(curve) if curve else Curve(start=steps)
+        )
 
 
 @dataclass(frozen=True)
@@ -177,9 +182,12 @@ class Run(Callback):
             ValueError: it was made with another text, model or recipe, or is damaged.
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the step was finished and a checkpoint saved.
         """
+        if any(isinstance(callback, BackupAndRestore) for callback in callbacks):
+            raise ValueError("BackupAndRestore is for Model.fit: here checkpoint_dir and resume do the same")
         if resume and self._checkpoints.folder is not None:
             self._resume(self._checkpoints.folder)
         self._streams = self._streams.at_epoch(self._position.epoch)
+        self._lm.history = TrainingHistory(self._position.history, self._position.curve)  # which grow
         self._started = time.perf_counter() - self._position.seconds
         self._progress.begin(self._done())
         tokens, vocabulary = len(self._streams.ids), self._lm.tokenizer.vocabulary_size
@@ -231,6 +239,7 @@ class Run(Callback):
         position.window += 1
         position.steps += 1
         position.seconds = time.perf_counter() - self._started
+        position.curve.add(self._network.last_loss, self._network.optimizer.learning_rate)
         done = self._done()
         self._progress.step(self._tokens() - before, (logs or {})["loss"], done)
         if done >= 1:
@@ -249,7 +258,13 @@ class Run(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         position, logs = self._position, per_token(logs or {})
-        logs["tokens_per_second"] = self._progress.tokens_per_second
+        logs |= {
+            "tokens_per_second": self._progress.tokens_per_second,
+            "learning_rate": self._network.optimizer.learning_rate,
+            "steps": position.steps,
+            "tokens": self._tokens(),
+            "seconds": position.seconds,
+        }
         for name, value in logs.items():
             position.history.setdefault(name, []).append(float(value))
         if "val_loss" in logs and self._since_best() == 0:

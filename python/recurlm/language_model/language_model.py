@@ -25,6 +25,7 @@ from . import storage
 from .architecture import Architecture
 from .fitting import Checkpoints, Run
 from .generation import StoppedText, check_count, check_stops, generate_pieces, make_sampling, undrawn_ids
+from .history import TrainingHistory
 from .options import FitOptions
 from .progress import Progress
 from .scoring import (
@@ -63,6 +64,7 @@ class LanguageModel:
         model: the ``Model``.
         weights: its ``ModelWeights``.
         separate_texts: whether it was trained on a list of texts, and so has learned where a text ends.
+        history: the ``TrainingHistory`` of the last ``fit``, saved and loaded with the model; None where there is none.
 
     >>> from recurlm import LanguageModel
     >>> lm = LanguageModel(units=8)
@@ -88,6 +90,7 @@ class LanguageModel:
             embedding_dim = units if wide else min(units, 64)  # units that are no integer are refused below
         self.architecture = Architecture(cell, units, layers, embedding_dim, dropout, tie_weights, seed)
         self.separate_texts = False
+        self.history: TrainingHistory | None = None
         self.weights = ModelWeights(self.architecture, self.tokenizer)
 
     @classmethod
@@ -177,7 +180,7 @@ class LanguageModel:
 
         Returns:
             For each epoch: loss and val_loss in nats for each token, (val_)perplexity, (val_)accuracy,
-            tokens_per_second.
+            tokens_per_second, learning_rate, and so far steps, tokens, seconds.
 
         Raises:
             FileNotFoundError: a file is missing, or there is no checkpoint to resume from.
@@ -356,6 +359,7 @@ class LanguageModel:
             raise ValueError(f"the model is quantized to {self.precision} already: quantize the float32 one")
         lm = self.assemble(self.architecture, self.tokenizer, self.separate_texts)
         lm.weights.run_only(self.weights.converted(precision))
+        lm.history = self.history
         return lm
 
     # Files -------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""A language model on disk: config.json, model.safetensors, tokenizer.json, selftest.json."""
+"""A language model on disk: config.json, model.safetensors, tokenizer.json, selftest.json, if trained history.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import files
+from .. import checkpoint, files
 from ..files import (
     atomic_write,
     iterate_safetensors,
@@ -23,6 +23,7 @@ from ..text import tokenizers
 from ..text.tokenizer import Tokenizer
 from ..typing import Array, Float, Ids
 from .architecture import Architecture
+from .history import TrainingHistory
 from .scoring import log_probs
 from .weights import RunningWeights, expected_arrays
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 KIND = "language_model"
-_FILES = ("config.json", "model.safetensors", "tokenizer.json", "selftest.json")
+_FILES = ("config.json", "model.safetensors", "tokenizer.json", "selftest.json", "history.json")
 
 # Instruction sets were measured to differ by at most 1.5e-6 in a log-probability; a damaged weight makes far more.
 # In int8 such a difference can round an activation to the integer beside.
@@ -68,6 +69,8 @@ def write(lm: LanguageModel, folder: Path) -> None:
     write_json(folder / "config.json", config(lm))
     write_safetensors(folder / "model.safetensors", lm.weights.running().arrays())
     atomic_write(folder / "tokenizer.json", lm.tokenizer.to_json().encode())
+    if lm.history is not None:
+        write_json(folder / "history.json", lm.history.config())
     ids = _probe(lm)
     predicted = [float(value) for value in _predict(lm, ids)]
     if not np.isfinite(predicted).all():
@@ -109,6 +112,7 @@ def load(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
 def _read(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
     parts = _read_parts(folder)
     lm = cls.assemble(parts.architecture, parts.tokenizer, parts.separate_texts)
+    lm.history = _read_history(folder)
     if parts.precision == "float32":
         named = lm.weights.make_network(initial=False).named_weights()
         for name, array in _iterate_arrays(parts, folder):
@@ -118,6 +122,27 @@ def _read(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
     if check:
         _check(lm, folder)
     return lm
+
+
+def read_history(folder: Path) -> TrainingHistory:
+    """Of the model in ``folder``, or of the newest checkpoint there; ValueError where there is none."""
+    with reading_folder(checkpoint.newest(folder) if checkpoint.list_steps(folder) else folder) as found:
+        read_config(found)
+        history = _read_history(found)
+    if history is None:
+        raise ValueError(f"{found} has no history.json: it was not trained, or saved by an earlier version")
+    return history
+
+
+def _read_history(folder: Path) -> TrainingHistory | None:
+    path = folder / "history.json"
+    if not path.exists():
+        return None  # never trained, or saved by an earlier version
+    fields = read_json(path)
+    try:
+        return TrainingHistory.from_config(fields)
+    except ValueError as error:
+        raise files.DamagedFileError(f"{path} is damaged: {error}") from None
 
 
 def _read_parts(folder: Path) -> Parts:

@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import _core
 from ..model import Model
-from ..precision import Matrix, Precision, Quantized, quantize, to_bfloat16
+from ..precision import Matrix, Precision, Quantized, dequantize, from_bfloat16, quantize, to_bfloat16
 from ..text.tokenizer import Tokenizer
 from ..typing import Array, Float
 from .architecture import EMBEDDING, Architecture
@@ -142,6 +142,15 @@ class ModelWeights:
                     raise FloatingPointError(f"{name} is not finite: the model was not quantized")
             return RunningWeights(precision, {name: _convert(name, value, precision) for name, value in values.items()})
 
+    def readable(self) -> Model:
+        """The network, or a new one that holds the values of narrow weights in float32."""
+        if self._narrow is None:
+            return self.network
+        network = self._architecture.build(self._tokenizer.vocabulary_size, initial=False)
+        for name, parameter in network.named_weights().items():
+            parameter.assign(_widen(name, self._narrow.named[name]))
+        return network
+
     def packed(self) -> _core.PackedModel:
         """Packed for running, and kept until training changes them."""
         with self.reading():
@@ -171,6 +180,13 @@ def _convert(name: str, value: Float, precision: Precision) -> Matrix:
     if not _is_matrix(name):
         return np.array(value)  # a copy: training goes on with the network's own
     return to_bfloat16(value) if precision == "bfloat16" else quantize(value, _channels(name))
+
+
+def _widen(name: str, value: Matrix) -> Float:
+    """The inverse of ``_convert``, but for what that has rounded."""
+    if isinstance(value, Quantized):
+        return dequantize(value, _channels(name))
+    return from_bfloat16(np.asarray(value, np.uint16)) if _is_matrix(name) else np.asarray(value, np.float32)
 
 
 def _is_matrix(name: str) -> bool:
