@@ -40,6 +40,7 @@ def add_parser(verbs: Verbs) -> None:
         "or a full disk, the same command with --resume goes on from the newest checkpoint to the same weights."
     )
     _add_model(parser)
+    _add_regularisation(parser)
     _add_data(parser)
     _add_recipe(parser)
     _add_augmentation(parser)
@@ -75,6 +76,31 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_regularisation(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("regularisation")
+    add_options(
+        group,
+        LanguageModel.__init__,
+        {
+            "input_dropout": "dropout after the embedding (default: that of --dropout)",
+            "output_dropout": "dropout before the projection (default: that of --dropout)",
+            "embedding_dropout": "share of the tokens whose vectors are zero for a batch",
+            "recurrent_dropout": "share of the state dropped on its way to the next step",
+            "weight_drop": "share of the recurrent weights dropped for a batch",
+            "variational": "one mask of dropout for all steps of a window",
+            "activation_penalty": "alpha times the mean square of outputs (AR)",
+            "temporal_penalty": "beta times the mean square of their changes (TAR)",
+        },
+        input_dropout=float,
+        output_dropout=float,
+    )
+    add_options(
+        group,
+        LanguageModel.fit,
+        {"label_smoothing": "share of a target's probability given to all tokens"},
+    )
+
+
 def _add_data(parser: argparse.ArgumentParser) -> None:
     data = parser.add_argument_group("data")
     data.add_argument("--validation", dest="validation_data", type=Path, metavar="TEXT", help="file to validate on")
@@ -105,12 +131,15 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
             "beta_2": "decay of adam's second moment, or of lion's momentum",
             "weight_decay": "decoupled weight decay",
             "clipnorm": "largest global norm of the gradient, 0 for any",
+            "ema": "momentum of a moving average of the weights, which is validated and saved",
+            "accumulate": "steps whose mean gradient makes one update",
             "dtype": "of the operands of products; weights and sums stay float32",
         },
         epochs=int,
         max_minutes=float,
         max_tokens=int,
         early_stopping=int,
+        ema=float,
         optimizer=tuple(OPTIMIZERS),
         schedule=SCHEDULES,
         dtype=TRAINING_PRECISIONS,

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
 
-from .. import initializers
+from .. import initializers, regularizers
 from ..layers import GRU, LSTM, Dense, Dropout, Embedding, Input, SimpleRNN
+from ..layers.recurrent import Recurrent
 from ..model import Model
 from ..seeding import check_seed, temporary_seed
 
-CELLS = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
+CELLS: dict[str, type[Recurrent]] = {"lstm": LSTM, "gru": GRU, "rnn": SimpleRNN}
 _GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+_RATES = ("dropout", "input_dropout", "output_dropout", "embedding_dropout", "recurrent_dropout", "weight_drop")
 EMBEDDING = "embedding.embeddings"
 
 
 @dataclass(frozen=True)
 class Architecture:
     """What the network is built from; the arguments of ``LanguageModel`` but for the tokenizer.
+
+    Those from ``input_dropout`` on act in training only: a file of a time before they existed lacks them.
 
     Raises:
         ValueError: a value is not possible.
@@ -34,6 +38,14 @@ class Architecture:
     dropout: float
     tie_weights: bool
     seed: int
+    input_dropout: float | None = None
+    output_dropout: float | None = None
+    embedding_dropout: float = 0.0
+    recurrent_dropout: float = 0.0
+    weight_drop: float = 0.0
+    variational: bool = False
+    activation_penalty: float = 0.0
+    temporal_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         if self.cell not in CELLS:
@@ -44,21 +56,31 @@ class Architecture:
                 raise ValueError(f"{name} must be an integer from 1 to {most:,}, got {value!r}")
             object.__setattr__(self, name, int(value))  # JSON takes no NumPy numbers
         object.__setattr__(self, "seed", check_seed(self.seed))
-        if not isinstance(self.dropout, (int, float, np.number)) or not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be at least 0 and below 1, got {self.dropout!r}")
-        object.__setattr__(self, "dropout", float(self.dropout))
+        for name in _RATES:
+            self._check_number(name, 1)
+        for name in ("activation_penalty", "temporal_penalty"):
+            self._check_number(name, math.inf)
         if self.tie_weights and self.embedding_dim != self.units:
             raise ValueError(
                 f"tie_weights needs one width, got embedding_dim={self.embedding_dim} and units={self.units}: "
                 "the embedding is the projection, transposed"
             )
 
+    def _check_number(self, name: str, limit: float) -> None:
+        value = getattr(self, name)
+        if value is None and name in ("input_dropout", "output_dropout"):
+            return
+        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < limit:
+            raise ValueError(f"{name} must be at least 0 and below {limit}, got {value!r}")
+        object.__setattr__(self, name, float(value))
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Architecture:
         """The inverse of ``dataclasses.asdict``, from a file that may hold anything."""
-        names = {field.name for field in fields(cls)}
-        if config.keys() != names:
-            raise ValueError(f"fields {sorted(config.keys() ^ names)} are missing or unknown")
+        known = {field.name: field.default is MISSING for field in fields(cls)}
+        missing = [name for name, needed in known.items() if needed and name not in config]
+        if missing or not config.keys() <= known.keys():
+            raise ValueError(f"fields {sorted({*missing, *(config.keys() - known.keys())})} are missing or unknown")
         return cls(**config)
 
     def config(self) -> dict[str, Any]:
@@ -74,19 +96,44 @@ class Architecture:
             # Vectors of length 1, or short where they are the projection too: first predictions are even.
             spread = 0.05 if self.tie_weights else 1 / math.sqrt(self.embedding_dim)
             normal = initializers.RandomNormal(stddev=spread) if initial else "zeros"
-            table = Embedding(vocabulary_size, self.embedding_dim, normal, name="embedding")
+            table = Embedding(
+                vocabulary_size, self.embedding_dim, normal, dropout=self.embedding_dropout, name="embedding"
+            )
             start = {} if initial else {"kernel_initializer": "zeros", "recurrent_initializer": "zeros"}
             x = self._drop(table(ids), 0)
             for layer in range(self.layers):
-                name = f"{self.cell}_{layer}"
-                x = CELLS[self.cell](self.units, return_sequences=True, stateful=True, name=name, **start)(x)
+                x = self._recurrent(layer, **start)(x)
                 x = self._drop(x, layer + 1)
             tied_to = table if self.tie_weights else None
             outputs = Dense(vocabulary_size, "softmax", tied_to=tied_to, name="projection")(x)
             return Model(ids, outputs)
 
+    def _recurrent(self, layer: int, **start: Any) -> Recurrent:
+        penalty = None
+        if layer == self.layers - 1 and self.temporal_penalty > 0:
+            penalty = regularizers.TemporalActivationRegularizer(self.temporal_penalty)
+        return CELLS[self.cell](
+            self.units,
+            return_sequences=True,
+            stateful=True,
+            recurrent_dropout=self.recurrent_dropout,
+            weight_drop=self.weight_drop,
+            activity_regularizer=penalty,
+            name=f"{self.cell}_{layer}",
+            **start,
+        )
+
     def _drop(self, x: Any, place: int) -> Any:
-        return Dropout(self.dropout, name=f"dropout_{place}")(x) if self.dropout > 0 else x
+        """What stands behind the embedding (place 0) and behind each recurrent layer."""
+        ends = {0: self.input_dropout, self.layers: self.output_dropout}
+        given = ends.get(place)
+        rate, penalty = self.dropout if given is None else given, None
+        if place == self.layers and self.activation_penalty > 0:
+            penalty = regularizers.ActivationRegularizer(self.activation_penalty)
+        if rate == 0 and penalty is None:
+            return x
+        noise_shape = (None, 1, None) if self.variational else None
+        return Dropout(rate, noise_shape, activity_regularizer=penalty, name=f"dropout_{place}")(x)
 
     @property
     def input_widths(self) -> list[int]:

@@ -218,7 +218,7 @@ class Run(Callback):
                 initial_step=self._position.window,
                 shuffle=False,
                 verbose=0,
-                callbacks=[self, *callbacks],
+                callbacks=[*self._options.make_triggers(), self, *callbacks],
             )
 
     # What Model.fit calls ----------------------------------------------------------------------------------------
@@ -253,10 +253,19 @@ class Run(Callback):
 
     def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         self._progress.validate()
+        self._use_averages()
         if self._validation is not None:
             self._reading = self._validation
 
+    def _use_averages(self) -> None:
+        """Where the optimizer keeps averages of the weights, they are the weights until the next step."""
+        network = self._network
+        if network.optimizer.averages is not None:
+            with network.usage.training():
+                network.optimizer.use_averages(network.trainable_weights)
+
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
+        self._use_averages()
         position, logs = self._position, per_token(logs or {})
         logs |= {
             "tokens_per_second": self._progress.tokens_per_second,

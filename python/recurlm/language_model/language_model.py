@@ -7,14 +7,14 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from ..callbacks import Callback
 from ..model import Model
-from ..precision import PRECISIONS, Precision, TrainingPrecision
+from ..precision import PRECISIONS, Precision, check_training_precision
 from ..seeding import check_seed
 from ..text import tokenizers
 from ..text.batching import Streams
@@ -26,7 +26,7 @@ from .architecture import Architecture
 from .fitting import Checkpoints, Run
 from .generation import StoppedText, check_count, check_stops, generate_pieces, make_sampling, undrawn_ids
 from .history import TrainingHistory
-from .options import FitOptions
+from .options import FitOptions, shows_options
 from .progress import Progress
 from .scoring import (
     WINDOW,
@@ -56,6 +56,14 @@ class LanguageModel:
             learns its vocabulary in ``fit`` unless it has one.
         dropout: share of values dropped after the embedding and after each recurrent layer while training.
         tie_weights: use the embedding as the projection too.
+        input_dropout, output_dropout: ``dropout`` after the embedding, and before the projection, where these differ.
+        embedding_dropout: share of the tokens whose vectors are zero for a batch (Gal and Ghahramani, 2016).
+        recurrent_dropout: share of a layer's state that is dropped where it enters the recurrent product, one draw for
+            all steps of a window.
+        weight_drop: share of the recurrent weights dropped, one draw a batch (Merity et al., 2018).
+        variational: every dropout draws one mask for all steps of a window.
+        activation_penalty, temporal_penalty: AR and TAR, ``alpha`` and ``beta`` of Merity et al. (2017), on the outputs
+            of the last layer.
         seed: initial weights and dropout are functions of it.
 
     Attributes:
@@ -83,12 +91,24 @@ class LanguageModel:
         dropout: float = 0.0,
         tie_weights: bool = False,
         seed: int = 0,
+        *,
+        input_dropout: float | None = None,
+        output_dropout: float | None = None,
+        embedding_dropout: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        weight_drop: float = 0.0,
+        variational: bool = False,
+        activation_penalty: float = 0.0,
+        temporal_penalty: float = 0.0,
     ):
         self.tokenizer = tokenizers.get(tokenizer)
         if embedding_dim is None:
             wide = tie_weights or self.tokenizer.kind in ("word", "bpe") or not isinstance(units, (int, np.integer))
             embedding_dim = units if wide else min(units, 64)  # units that are no integer are refused below
-        self.architecture = Architecture(cell, units, layers, embedding_dim, dropout, tie_weights, seed)
+        self.architecture = Architecture(
+            cell, units, layers, embedding_dim, dropout, tie_weights, seed, input_dropout, output_dropout,
+            embedding_dropout, recurrent_dropout, weight_drop, variational, activation_penalty, temporal_penalty,
+        )  # fmt: skip
         self.separate_texts = False
         self.history: TrainingHistory | None = None
         self.weights = ModelWeights(self.architecture, self.tokenizer)
@@ -96,8 +116,7 @@ class LanguageModel:
     @classmethod
     def assemble(cls, architecture: Architecture, tokenizer: Tokenizer, separate_texts: bool) -> LanguageModel:
         """A model without weights; see ``ModelWeights`` for how it gets them."""
-        a = architecture
-        lm = cls(a.cell, a.units, a.layers, a.embedding_dim, tokenizer, a.dropout, a.tie_weights, a.seed)
+        lm = cls(tokenizer=tokenizer, **architecture.config())
         lm.separate_texts = separate_texts
         return lm
 
@@ -122,22 +141,13 @@ class LanguageModel:
 
     # Training ----------------------------------------------------------------------------------------------------
 
+    @shows_options
     def fit(
         self,
         data: Data,
         validation_data: Data | None = None,
         *,
         validation_split: float = 0.1,
-        epochs: int | None = None,
-        batch_size: int = 32,
-        window: int = 64,
-        learning_rate: float = 4e-3,
-        schedule: str = "cosine", warmup_steps: int = 100,
-        optimizer: str = "adamw", beta_2: float = 0.99, weight_decay: float = 0.01, clipnorm: float | None = 1.0,
-        early_stopping: int | None = None, max_minutes: float | None = None, max_tokens: int | None = None,
-        dtype: TrainingPrecision = "float32",
-        unigram_noise: float = 0.0, blank_noise: float = 0.0, token_drop: float = 0.0,
-        random_windows: bool = False, shift_windows: bool = False,
         checkpoint_dir: PathLike | None = None,
         checkpoint_every: int = 1000,
         resume: bool = False,
@@ -145,7 +155,8 @@ class LanguageModel:
         sample_prompt: str = "",
         callbacks: Sequence[Callback] = (),
         verbose: bool = True,
-    ) -> dict[str, list[float]]:  # fmt: skip
+        **options: Any,
+    ) -> dict[str, list[float]]:
         """Train by truncated back-propagation through time: streams, their states carried from window to window.
 
         Texts of a list follow one another in the streams, each closed by its end. A window that opens with a text
@@ -162,11 +173,16 @@ class LanguageModel:
             window: steps that gradients flow back.
             learning_rate: the highest, after ``warmup_steps`` of linear increase (a tenth of the run, if that is less).
             schedule: ``"cosine"`` or ``"linear"`` decay to zero at the end of the run, or ``"constant"``.
-            optimizer: ``"adamw"``, ``"adam"``, ``"lion"``, ``"rmsprop"``, ``"adagrad"`` or ``"sgd"``.
+            optimizer: ``"adamw"``, ``"adam"``, ``"lion"``, ``"rmsprop"``, ``"adagrad"``, ``"sgd"`` or ``"nt-asgd"``
+                (Merity et al., 2018): from the first validation on that is worse than the best of those more than five
+                before it, the mean of the weights is validated and saved.
             beta_2: decay of the second moment of Adam and AdamW, and of Lion's momentum.
             weight_decay: decoupled, relative to the learning rate.
             clipnorm: largest global norm of the gradient; None or 0: any.
             early_stopping: end after so many epochs without a better validation loss.
+            label_smoothing: share of a target's probability that all tokens get in equal parts.
+            ema: keep an exponential moving average of the weights with this momentum; it is validated and saved.
+            accumulate: steps whose mean gradient makes one update.
             dtype: ``"bfloat16"`` rounds the operands of training's products; see ``Model.compile``.
             unigram_noise: share of inputs replaced by tokens drawn as often as they occur (Xie et al., 2017).
             blank_noise: share of inputs replaced by ``<unk>``, which only words and BPE have.
@@ -191,18 +207,15 @@ class LanguageModel:
             OSError: a checkpoint could not be written; the earlier ones are whole, and so is the model in memory.
         """
         self.weights.require_network()
-        options = FitOptions(
-            epochs, batch_size, window, learning_rate, schedule, warmup_steps, optimizer, beta_2, weight_decay,
-            clipnorm, early_stopping, max_minutes, max_tokens, dtype, unigram_noise, blank_noise, token_drop,
-            random_windows, shift_windows)  # fmt: skip
-        checkpoints, updates = Checkpoints.at(checkpoint_dir, checkpoint_every, resume), options.make_optimizer()
+        recipe = FitOptions.of(options)
+        checkpoints, updates = Checkpoints.at(checkpoint_dir, checkpoint_every, resume), recipe.make_optimizer()
         progress = Progress(verbose, sample_every, lambda: self._sample(sample_prompt))
         with checkpoints.prepared(), closing(progress):
             sources = read_sources(self.tokenizer, data, validation_data, validation_split, checkpoints.folder)
             self.separate_texts = sources.separate
             self._encode(sample_prompt, "sample_prompt")  # before hours have been spent
-            compile_model(self.model, updates, dtype)
-            return Run(self, options, sources, checkpoints, progress).fit(callbacks, resume)
+            compile_model(self.model, updates, check_training_precision(recipe.dtype), recipe.label_smoothing)
+            return Run(self, recipe, sources, checkpoints, progress).fit(callbacks, resume)
 
     def _sample(self, prompt: str) -> str:
         return f"--- sample ---\n{prompt}{self.generate(prompt, max_tokens=200, temperature=0.8)}\n--------------"

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from .. import optimizers
+from ..callbacks import Callback, NonMonotonicTrigger
 from ..precision import check_training_precision
 from ..text.augmentation import Augmentation, BlankNoise, Noise, UnigramNoise
 from ..text.batching import Streams
 from ..text.corpus import StoredIds
 from ..text.tokenizer import Tokenizer
 from .schedule import Schedule
+from .scoring import NATS
 
 OPTIMIZERS: dict[str, type[optimizers.Optimizer]] = {
     "adamw": optimizers.AdamW,
@@ -23,44 +27,48 @@ OPTIMIZERS: dict[str, type[optimizers.Optimizer]] = {
     "rmsprop": optimizers.RMSprop,
     "adagrad": optimizers.Adagrad,
     "sgd": optimizers.SGD,
+    "nt-asgd": optimizers.ASGD,
 }
 
 _MOST = 2**53
 
-# What checkpoints of a time when there was no choice were made with.
-_FORMER = {
-    "dtype": "float32",
-    "unigram_noise": 0.0,
-    "blank_noise": 0.0,
-    "token_drop": 0.0,
-    "random_windows": False,
-    "shift_windows": False,
-}
-
 
 @dataclass(frozen=True)
 class FitOptions:
-    """The arguments of ``LanguageModel.fit`` that decide what the weights become."""
+    """The arguments of ``LanguageModel.fit`` that decide what the weights become.
 
-    epochs: int | None
-    batch_size: int
-    window: int
-    learning_rate: float
-    schedule: str
-    warmup_steps: int
-    optimizer: str
-    beta_2: float
-    weight_decay: float
-    clipnorm: float | None
-    early_stopping: int | None
-    max_minutes: float | None
-    max_tokens: int | None
-    dtype: str
-    unigram_noise: float
-    blank_noise: float
-    token_drop: float
-    random_windows: bool
-    shift_windows: bool
+    Those from ``dtype`` on came later than the first checkpoints, which were made with what is now their default.
+    """
+
+    epochs: int | None = None
+    batch_size: int = 32
+    window: int = 64
+    learning_rate: float = 4e-3
+    schedule: str = "cosine"
+    warmup_steps: int = 100
+    optimizer: str = "adamw"
+    beta_2: float = 0.99
+    weight_decay: float = 0.01
+    clipnorm: float | None = 1.0
+    early_stopping: int | None = None
+    max_minutes: float | None = None
+    max_tokens: int | None = None
+    dtype: str = "float32"
+    label_smoothing: float = 0.0
+    ema: float | None = None
+    accumulate: int = 1
+    unigram_noise: float = 0.0
+    blank_noise: float = 0.0
+    token_drop: float = 0.0
+    random_windows: bool = False
+    shift_windows: bool = False
+
+    @classmethod
+    def of(cls, given: Mapping[str, Any]) -> FitOptions:
+        """TypeError where ``given`` holds what is no option."""
+        for name in given.keys() - {field.name for field in fields(cls)}:
+            raise TypeError(f"fit has no argument {name!r}")
+        return cls(**given)
 
     def __post_init__(self) -> None:
         for name, value in vars(self).copy().items():
@@ -74,7 +82,7 @@ class FitOptions:
                 raise ValueError(f"{name} must be from 1 to {_MOST:,}, got {value}")
         if self.warmup_steps < 0:
             raise ValueError(f"warmup_steps must be at least 0, got {self.warmup_steps}")
-        for name in ("batch_size", "window"):
+        for name in ("batch_size", "window", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.early_stopping is not None and self.early_stopping < 1:
@@ -83,9 +91,10 @@ class FitOptions:
             raise ValueError(f"clipnorm must be at least 0, got {self.clipnorm}")
         if self.max_minutes is not None and not self.max_minutes > 0:
             raise ValueError(f"max_minutes must be positive, got {self.max_minutes}")
-        for name in ("unigram_noise", "blank_noise", "token_drop"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 0 and below 1, got {getattr(self, name)}")
+        for name in ("label_smoothing", "ema", "unigram_noise", "blank_noise", "token_drop"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 1:
+                raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
         check_training_precision(self.dtype)
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
@@ -102,7 +111,7 @@ class FitOptions:
     def check_same(self, saved: dict[str, Any]) -> None:
         """ValueError if a run with the options ``saved`` cannot be resumed with these; only its limits may change."""
         limits = {"epochs", "early_stopping", "max_minutes", "max_tokens"}
-        saved = _FORMER | saved
+        saved = {field.name: field.default for field in fields(self)} | saved
         for name in (field.name for field in fields(self)):
             if name not in limits and saved[name] != getattr(self, name):
                 now = getattr(self, name)
@@ -147,4 +156,26 @@ class FitOptions:
         arguments: dict[str, Any] = {"weight_decay": self.weight_decay, "global_clipnorm": self.clipnorm or None}
         if self.optimizer in ("adamw", "adam", "lion"):
             arguments["beta_2"] = self.beta_2
+        if self.accumulate > 1:
+            arguments["gradient_accumulation_steps"] = self.accumulate
+        if self.optimizer == "nt-asgd":
+            return optimizers.ASGD(self.learning_rate, lambd=0.0, t0=None, **arguments)
+        if self.ema is not None:
+            arguments |= {"use_ema": True, "ema_momentum": self.ema}
         return OPTIMIZERS[self.optimizer](self.learning_rate, **arguments)
+
+    def make_triggers(self) -> list[Callback]:
+        """Callbacks that belong to the optimizer."""
+        return [NonMonotonicTrigger(f"val_{NATS}")] if self.optimizer == "nt-asgd" else []
+
+
+def shows_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Where ``function`` takes ``**options``, ``help`` and ``inspect`` show the fields of ``FitOptions``."""
+    signature = inspect.signature(function)
+    own = [parameter for parameter in signature.parameters.values() if parameter.kind is not parameter.VAR_KEYWORD]
+    shown = [
+        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=field.type)
+        for field in fields(FitOptions)
+    ]
+    function.__signature__ = signature.replace(parameters=[*own, *shown])  # type: ignore[attr-defined]
+    return function

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._core import PackedModel
+from ..losses import SparseCategoricalCrossentropy
 from ..model import Model
 from ..optimizers import Optimizer
 from ..precision import TrainingPrecision
@@ -66,10 +67,17 @@ class Evaluation:
     tokens: int
 
 
-def compile_model(model: Model, optimizer: Optimizer | str = "adamw", dtype: TrainingPrecision = "float32") -> None:
+def compile_model(
+    model: Model,
+    optimizer: Optimizer | str = "adamw",
+    dtype: TrainingPrecision = "float32",
+    label_smoothing: float = 0.0,
+) -> None:
     """Give ``model`` the loss and metrics that this package relies on."""
-    # The metric is a mean over tokens, the loss one over batches, of which the last may hold fewer tokens.
-    model.compile(optimizer, loss=NATS, metrics=["accuracy", NATS], dtype=dtype)
+    # The metric is a mean over tokens; the loss is one over batches, of which the last may hold fewer tokens, and
+    # includes penalties and what smoothing costs.
+    loss = SparseCategoricalCrossentropy(label_smoothing=label_smoothing)
+    model.compile(optimizer, loss=loss, metrics=["accuracy", NATS], dtype=dtype)
 
 
 def per_token(logs: Mapping[str, float]) -> dict[str, float]:
