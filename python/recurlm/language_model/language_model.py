@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ..callbacks import Callback
 from ..model import Model
+from ..pickling import Reduced
 from ..precision import PRECISIONS, Precision, TrainingPrecision
 from ..seeding import check_seed
 from ..text import tokenizers
@@ -26,6 +27,7 @@ from .architecture import Architecture
 from .fitting import Checkpoints, Run
 from .generation import StoppedText, check_count, generate_pieces, make_sampling
 from .options import FitOptions
+from .pickling import reduce_language_model
 from .progress import Progress
 from .scoring import (
     WINDOW,
@@ -389,3 +391,6 @@ class LanguageModel:
             ValueError: it is not a language model, or a file of it is damaged.
         """
         return storage.load(cls, Path(folder), check)
+
+    def __reduce__(self) -> Reduced:
+        return reduce_language_model(self)
