@@ -69,7 +69,7 @@ def _sequential_values(model: Sequential) -> dict[str, Any]:
 
 
 def _stacked_weights(stack: Iterable[Layer]) -> dict[str, Parameter]:
-    return {f"{i}.{weight.name}": weight for i, layer in enumerate(stack) for weight in layer.weights}
+    return {f"{i}.{k}": weight for i, layer in enumerate(stack) for k, weight in enumerate(layer.weights)}
 
 
 def _training_values(model: Model) -> dict[str, Any]:
