@@ -14,19 +14,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from ..language_model import LanguageModel
+from ..language_model.parameters import FIT, MODEL
 
-# What belongs to one run rather than to what is chosen between runs, which copies of an estimator must not share.
-_OF_A_RUN = {"self", "data", "validation_data", "checkpoint_dir", "checkpoint_every", "resume", "sample_every",
-             "sample_prompt", "callbacks"}  # fmt: skip
-
-
-def _parameters(function: Any) -> dict[str, inspect.Parameter]:
-    found = inspect.signature(function).parameters
-    return {name: parameter for name, parameter in found.items() if name not in _OF_A_RUN}
-
-
-_MODEL, _FIT = _parameters(LanguageModel.__init__), _parameters(LanguageModel.fit)
-_FIT["verbose"] = _FIT["verbose"].replace(default=False)
+_VERBOSE = inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=False)
+_PARAMETERS = {**MODEL, **FIT, "verbose": _VERBOSE}
 
 
 class LanguageModelEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
@@ -52,14 +43,14 @@ class LanguageModelEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(self, **parameters: Any) -> None:
         for name in parameters.keys() - self.__init__.__signature__.parameters.keys():  # type: ignore[misc]
             raise TypeError(f"LanguageModelEstimator has no parameter {name!r}")
-        for name, parameter in (_MODEL | _FIT).items():
+        for name, parameter in _PARAMETERS.items():
             setattr(self, name, parameters.get(name, parameter.default))
 
     # scikit-learn reads the parameters here; taken from there, they and their defaults cannot come to differ.
     __init__.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
         [
             inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD),
-            *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (_MODEL | _FIT).values()),
+            *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in _PARAMETERS.values()),
         ]
     )
 
@@ -77,8 +68,8 @@ class LanguageModelEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
         """
         texts = check_texts(X)
         # A tokenizer learns its vocabulary in place, and a parameter must stay as it was given.
-        lm = LanguageModel(**{name: deepcopy(getattr(self, name)) for name in _MODEL})
-        self.history_ = lm.fit(texts, **{name: getattr(self, name) for name in _FIT})
+        lm = LanguageModel(**{name: deepcopy(getattr(self, name)) for name in MODEL})
+        self.history_ = lm.fit(texts, verbose=self.verbose, **{name: getattr(self, name) for name in FIT})
         self.language_model_ = lm
         return self
 
