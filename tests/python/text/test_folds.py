@@ -47,10 +47,10 @@ def test_duplicates_share_a_fold() -> None:
 
 
 def test_duplicates_after_normalization_share_a_fold() -> None:
-    texts = ["Show me flights.", "one", "two", "show  me FLIGHTS", "three", "four"]
-    together = [{0, 3} <= set(test.tolist()) for _, test in DeduplicatedKFold(3, normalize=normalized).split(texts)]
+    texts = ["Show me flights.", "one", "two", "three", "show  me FLIGHTS", "four"]
+    together = [{0, 4} <= set(test.tolist()) for _, test in DeduplicatedKFold(3, normalize=normalized).split(texts)]
     assert sorted(together) == [False, False, True]
-    apart = [{0, 3} <= set(test.tolist()) for _, test in DeduplicatedKFold(6).split(texts)]
+    apart = [{0, 4} <= set(test.tolist()) for _, test in DeduplicatedKFold(6).split(texts)]
     assert not any(apart)
 
 
@@ -60,6 +60,13 @@ def test_groups_and_duplicates_are_linked() -> None:
     groups = ["a", "a", "b", "b", "c", "c", "d", "e"]
     folds = [set(test.tolist()) for _, test in DeduplicatedKFold(3).split(texts, groups=groups)]
     assert folds == [{0, 1, 2, 3, 4, 5}, {6}, {7}]
+
+
+def test_large_groups_go_first() -> None:
+    """In the order they come, the group of six would be dealt to a fold that has two already."""
+    groups = list("abcdeeeeeeff")
+    sizes = [len(test) for _, test in DeduplicatedKFold(2).split(range(12), groups=groups)]
+    assert sizes == [6, 6]
 
 
 @pytest.mark.parametrize("texts", [[[1, 2], [1], [1, 2], [2]], [np.array([1, 2]), np.array([1]), [1, 2], [2]]])
