@@ -10,6 +10,7 @@ DATA holds the folders train, valid and test, each with seq.in (a sentence a lin
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from collections import Counter
 from pathlib import Path
@@ -24,11 +25,12 @@ GRID = {"cell": ["gru", "lstm"], "word_dropout": [0.0, 0.05]}
 
 
 def read(folder: Path) -> tuple[list[str], list[str]]:
-    """Sentences and their intents."""
+    """Sentences, their digits all one, and their intents."""
     sentences, intents = (
         [line.strip() for line in (folder / name).read_text(encoding="utf-8").splitlines()]
         for name in ("seq.in", "label")
     )
+    sentences = [re.sub(r"\d", "0", sentence) for sentence in sentences]  # which flight it is does not matter
     if len(sentences) != len(intents):
         raise ValueError(f"{folder} has {len(sentences)} sentences and {len(intents)} labels")
     return sentences, intents
