@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from . import model_io, optimizers, training
+from . import model_io, optimizers, pickling, training
 from .callbacks import Callback, CallbackList, History, ProgbarLogger
 from .compiled import Compiled, build
 from .data import Batches, batches_of, make_batch
@@ -310,6 +310,11 @@ class Model(Network):
     def from_config(cls, config: dict[str, Any]) -> "Model":
         """The inverse of ``get_config``; the weights are new."""
         return model_io.model_from_config(config)
+
+    def __reduce__(self) -> Any:
+        # Pickled and deep-copied by what it is built from: layers of the core and locks cannot be.
+        with self.usage.reading():
+            return pickling.reduce_model(self)
 
 
 def _with_progress(callbacks: Callbacks, verbose: int | str) -> list[Callback]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from . import files, layers, losses, optimizers
+from .compiled import per_output
 from .layers.base import Layer, SymbolicTensor
 from .layers.core import InputLayer
 from .layers.recurrent import Recurrent
@@ -144,8 +145,12 @@ def save_weights(model: Model, path: str | os.PathLike[str]) -> None:
 
 def load_weights(model: Model, path: str | os.PathLike[str]) -> None:
     """See ``Model.load_weights``."""
-    named, arrays = model.named_weights(), files.read_safetensors(os.fspath(path))
-    _check_arrays(arrays, {name: parameter.value for name, parameter in named.items()}, str(path))
+    assign_weights(model.named_weights(), files.read_safetensors(os.fspath(path)), str(path))
+
+
+def assign_weights(named: Mapping[str, Parameter], arrays: Mapping[str, Array], source: str) -> None:
+    """Copy ``arrays`` in; ValueError, and nothing changes, where they are not those of the parameters ``named``."""
+    _check_arrays(arrays, {name: parameter.value for name, parameter in named.items()}, source)
     for name, parameter in named.items():
         parameter.assign(arrays[name])
 
@@ -167,7 +172,7 @@ def graph_config(model: Model) -> dict[str, Any]:
     return {
         "name": model.name,
         "seed": model.seed,
-        "layers": [layers.serialize(layer) | {"named": layer.named} for layer in graph.layers],
+        "layers": layer_configs(graph.layers),
         "nodes": [{"layer": order[node.layer], "inputs": references(node.inputs)} for node in nodes],
         "outputs": references(graph.outputs),
     }
@@ -178,7 +183,7 @@ def model_from_config(config: Mapping[str, Any]) -> Model:
     from .model import Model
 
     try:
-        made = _layers_from_config(config["layers"])
+        made = layers_from_config(config["layers"])
         results: list[list[SymbolicTensor]] = []
         inputs: list[SymbolicTensor] = []
         for node in config["nodes"]:
@@ -194,7 +199,13 @@ def model_from_config(config: Mapping[str, Any]) -> Model:
         raise ValueError(f"the architecture is damaged: {type(error).__name__} {error}") from None
 
 
-def _layers_from_config(configs: list[dict[str, Any]]) -> list[Layer]:
+def layer_configs(listed: Iterable[Layer]) -> list[dict[str, Any]]:
+    """Classes and arguments of layers, as JSON can hold them."""
+    return [layers.serialize(layer) | {"named": layer.named} for layer in listed]
+
+
+def layers_from_config(configs: list[dict[str, Any]]) -> list[Layer]:
+    """The inverse of ``layer_configs``; the weights are new."""
     made: dict[str, Layer] = {}
     # A tied layer needs the one it is tied to, wherever that stands.
     for entry in sorted(configs, key=lambda entry: _is_tied(entry["config"])):
@@ -230,7 +241,7 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     target = files.check_target(path, {"format": FORMAT}, _FILES)
     config = {"format": FORMAT, "format_version": FORMAT_VERSION, "model": graph_config(model)}
     if model.is_compiled:
-        config["compiled"] = _recipe_config(model)
+        config["compiled"] = recipe_config(model)
     with files.replace_folder(target) as folder:
         save_weights(model, folder / "model.safetensors")
         if model.is_compiled:
@@ -258,7 +269,7 @@ def _read_model(folder: Path) -> Model:
         model = model_from_config(config["model"])
         load_weights(model, folder / "model.safetensors")
         if "compiled" in config:
-            _compile_from_config(model, config["compiled"])
+            compile_from_config(model, config["compiled"])
             arrays = files.read_safetensors(folder / "training.safetensors")
             arrays |= {f"weights/{name}": parameter.value for name, parameter in model.named_weights().items()}
             set_state(model, ModelState(arrays, config["training"]))
@@ -280,14 +291,19 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _recipe_config(model: Model) -> dict[str, Any]:
+def recipe_config(model: Model) -> dict[str, Any]:
     """What ``compile`` was given, resolved for each output; metrics are kept only where their names are enough."""
     recipe = model.recipe
-    heads = model.compiled.heads
+    if model.is_built:
+        heads = model.compiled.heads
+        resolved, weights = [head.loss for head in heads], [head.loss_weight for head in heads]
+    else:  # a Sequential, whose one output has no name yet
+        resolved = [losses.get(each) for each in per_output(recipe["loss"], ["output"], "loss")]
+        weights = recipe["loss_weights"]
     return {
         "optimizer": optimizers.serialize(model.optimizer),
-        "loss": [losses.serialize(head.loss) for head in heads],
-        "loss_weights": [head.loss_weight for head in heads],
+        "loss": [losses.serialize(loss) for loss in resolved],
+        "loss_weights": weights,
         "metrics": _names_of_metrics(recipe["metrics"]),
         "weighted_metrics": _names_of_metrics(recipe["weighted"]),
         "dtype": recipe["dtype"],
@@ -304,7 +320,8 @@ def _names_of_metrics(spec: Any) -> Any:
     raise ValueError(f"a compiled model can be saved only with metrics given by name, got {spec!r}")
 
 
-def _compile_from_config(model: Model, config: Mapping[str, Any]) -> None:
+def compile_from_config(model: Model, config: Mapping[str, Any]) -> None:
+    """Compile as the model was of which ``recipe_config`` is."""
     model.compile(
         optimizers.get(config["optimizer"]),
         [losses.get(each) for each in config["loss"]],

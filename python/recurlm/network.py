@@ -43,6 +43,11 @@ class Network:
             )
         return self._graph
 
+    @property
+    def is_built(self) -> bool:
+        """Whether there is a graph; a Sequential without an Input has none at first."""
+        return self._graph is not None
+
     def ensure_built(self, x: Any) -> Any:
         """``x``, from which a Sequential without an Input has taken its shape; an iterator comes back whole."""
         return x

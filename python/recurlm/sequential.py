@@ -45,6 +45,11 @@ class Sequential(Model):
         self._connect()
         return layer
 
+    @property
+    def stack(self) -> list[Layer]:
+        """What was added, from the bottom up, after the input's layer where there is one."""
+        return [*([self._input.node.layer] if self._input is not None else []), *self._stack]
+
     def build(self, input_shape: Shape) -> None:
         """Create the weights for inputs of ``input_shape`` (batch, ...)."""
         if self._graph is None:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ..callbacks import Callback
 from ..model import Model
+from ..pickling import Reduced
 from ..precision import PRECISIONS, Precision, check_training_precision
 from ..seeding import check_seed
 from ..text import tokenizers
@@ -27,6 +28,7 @@ from .fitting import Checkpoints, Run
 from .generation import StoppedText, check_count, check_stops, generate_pieces, make_sampling, undrawn_ids
 from .history import TrainingHistory
 from .options import FitOptions, shows_options
+from .pickling import reduce_language_model
 from .progress import Progress
 from .scoring import (
     WINDOW,
@@ -397,3 +399,6 @@ class LanguageModel:
             ValueError: it is not a language model, or a file of it is damaged.
         """
         return storage.load(cls, Path(folder), check)
+
+    def __reduce__(self) -> Reduced:
+        return reduce_language_model(self)

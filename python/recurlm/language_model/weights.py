@@ -89,6 +89,11 @@ class ModelWeights:
         self.require_network()
         return self._network or self.make_network()
 
+    @property
+    def made(self) -> bool:
+        """Whether there are any yet: those of a new network are a function of the architecture."""
+        return self._network is not None or self._narrow is not None
+
     def require_network(self) -> None:
         """ValueError where the weights were quantized."""
         if self._narrow is not None:

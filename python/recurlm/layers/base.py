@@ -255,6 +255,9 @@ class Layer:
         """The inverse of ``get_config``; the weights are new."""
         return cls(**config)
 
+    def __reduce__(self) -> Any:
+        raise TypeError(f"{self.name}: a layer alone is not pickled or copied; its model is, or use from_config")
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name}>"
 

@@ -1,0 +1,18 @@
+"""scikit-learn estimators: cross-validation, grid search and pipelines for what this package trains.
+
+>>> from recurlm.estimators import SequenceClassifier
+>>> texts, labels = ["good film", "fine film", "bad film", "poor film"] * 8, ["yes", "yes", "no", "no"] * 8
+>>> classifier = SequenceClassifier(units=8, embedding_dim=8, learning_rate=0.05, random_state=0).fit(texts, labels)
+>>> classifier.predict(["a fine film"]).tolist()
+['yes']
+"""
+
+try:
+    import sklearn as _sklearn  # noqa: F401
+except ImportError:
+    raise ImportError("recurlm.estimators needs scikit-learn: pip install 'recurlm[tune]'") from None
+
+from .language_model import LanguageModelEstimator
+from .sequence_classifier import SequenceClassifier
+
+__all__ = ["LanguageModelEstimator", "SequenceClassifier"]

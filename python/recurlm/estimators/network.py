@@ -1,0 +1,52 @@
+"""The network of a sequence classifier."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .. import layers
+from ..language_model.architecture import CELLS
+from ..layers import Dense, Dropout
+from ..layers.base import check_positive
+from ..model import Model
+from ..seeding import temporary_seed
+
+if TYPE_CHECKING:
+    from .sequence_classifier import SequenceClassifier
+
+_POOLING = {"last": None, "max": "GlobalMaxPooling1D", "mean": "GlobalAveragePooling1D"}
+
+
+def build_network(classifier: SequenceClassifier, seed: int) -> Model:
+    """The network that ``classifier`` describes, its weights a function of ``seed``; it has its reader and classes.
+
+    Raises:
+        ValueError: a parameter is not possible.
+    """
+    if classifier.cell not in CELLS:
+        raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {classifier.cell!r}")
+    if classifier.pooling not in _POOLING:
+        raise ValueError(f"pooling must be one of {', '.join(_POOLING)}, got {classifier.pooling!r}")
+    depth = check_positive("SequenceClassifier", "layers", classifier.layers)
+    pooling = _POOLING[classifier.pooling]
+    with temporary_seed(seed):
+        inputs, x = classifier.reader_.entry(classifier.embedding_dim)
+        for layer in range(depth):
+            if layer or x is not inputs:  # numbers as they are given are not dropped
+                x = _drop(classifier, x, layer)
+            x = _recurrent(classifier, layer, return_sequences=layer < depth - 1 or pooling is not None)(x)
+        if pooling is not None:
+            x = getattr(layers, pooling)(name="pooling")(x)
+        x = _drop(classifier, x, depth)
+        return Model(inputs, Dense(len(classifier.classes_), "softmax", name="classes")(x), seed=seed)
+
+
+def _recurrent(classifier: SequenceClassifier, layer: int, return_sequences: bool) -> Any:
+    name = f"{classifier.cell}_{layer}"
+    cell = CELLS[classifier.cell](classifier.units, return_sequences=return_sequences, name=name)
+    return vars(layers)["Bidirectional"](cell, name=f"both_{name}") if classifier.bidirectional else cell
+
+
+def _drop(classifier: SequenceClassifier, x: Any, place: int) -> Any:
+    rate = classifier.dropout
+    return x if rate == 0 else Dropout(rate, name=f"dropout_{place}")(x)

@@ -1,0 +1,247 @@
+"""A recurrent classifier of texts, sequences of ids, or series of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_consistent_length, check_random_state, column_or_1d, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from .. import optimizers
+from ..callbacks import EarlyStopping
+from ..text.corpus import PathLike
+from ..text.tokenizer import Tokenizer
+from ..typing import Array, Float, Ids
+from . import storage
+from .inputs import Batches, Rows, TrainingBatches, learn
+from .network import build_network
+
+Doubles = npt.NDArray[np.float64]
+
+_MONITORED = ("val_loss", "val_accuracy")
+
+
+class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """Embedding, recurrent layers, dropout, softmax over the classes; scikit-learn's interface.
+
+    X is one of
+
+    - a list or 1-D array of texts;
+    - a list of sequences of ids, or an integer array (samples, time): 0 is padding, ids that ``fit`` has not seen are
+      one unknown id;
+    - an array (samples, time) of real numbers, read one a step, or (samples, time, width) of vectors, without an
+      embedding.
+
+    Args:
+        tokenizer: for texts: ``"word"``, ``"char"``, ``"byte"`` or a ``Tokenizer``, which learns its vocabulary in
+            ``fit`` unless it has one.
+        cell: ``"lstm"``, ``"gru"`` or ``"rnn"``.
+        units: width of each recurrent layer, in each direction.
+        layers: recurrent layers, one on the other.
+        bidirectional: read sequences from both ends.
+        pooling: what the softmax sees of the last layer: its ``"last"`` state, or of each unit the ``"max"`` or the
+            ``"mean"`` over the steps.
+        embedding_dim: width of a token's vector.
+        dropout: share of values dropped after the embedding, between layers and before the softmax.
+        word_dropout: share of tokens that training replaces by the unknown one, which so learns what to stand for.
+        optimizer: name of one of ``recurlm.optimizers``.
+        learning_rate: of the optimizer; None: its own default.
+        weight_decay: decoupled, relative to the learning rate; None: the optimizer's default.
+        clipnorm: largest global norm of the gradient; None: any.
+        epochs: passes over the data, at most.
+        patience: hold out ``validation_fraction`` of each class, end after so many epochs without a better ``monitor``
+            and keep the best weights; None: train on everything for all epochs.
+        monitor: ``"val_loss"`` or ``"val_accuracy"``.
+        class_weight: weight of each class in the loss: a dict, or ``"balanced"``; None: 1.
+        random_state: decides initial weights, order, dropout and what is held out.
+        verbose: of ``Model.fit``.
+
+    Attributes:
+        classes_: the labels, sorted.
+        model_: the ``Model``.
+        history_: its figures by name, epoch by epoch.
+        n_iter_: epochs trained.
+        n_features_in_: columns of an array of numbers.
+    """
+
+    def __init__(
+        self, tokenizer: str | Tokenizer = "word", cell: str = "lstm", units: int = 128, layers: int = 1,
+        bidirectional: bool = False, pooling: str = "last", embedding_dim: int = 128, dropout: float = 0.2,
+        word_dropout: float = 0.0, optimizer: str = "adam", learning_rate: float | None = None,
+        weight_decay: float | None = None, clipnorm: float | None = 1.0, epochs: int = 10, batch_size: int = 32,
+        patience: int | None = None, validation_fraction: float = 0.1, monitor: str = "val_loss",
+        class_weight: Mapping[Any, float] | str | None = None, random_state: Any = None, verbose: int = 0,
+    ):  # fmt: skip
+        self.tokenizer, self.cell, self.units, self.layers = tokenizer, cell, units, layers
+        self.bidirectional, self.pooling, self.embedding_dim = bidirectional, pooling, embedding_dim
+        self.dropout, self.word_dropout = dropout, word_dropout
+        self.optimizer, self.learning_rate = optimizer, learning_rate
+        self.weight_decay, self.clipnorm = weight_decay, clipnorm
+        self.epochs, self.batch_size = epochs, batch_size
+        self.patience, self.validation_fraction, self.monitor = patience, validation_fraction, monitor
+        self.class_weight, self.random_state, self.verbose = class_weight, random_state, verbose
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = tags.input_tags.three_d_array = True
+        return tags
+
+    # Training ----------------------------------------------------------------------------------------------------
+
+    def fit(self, X: Any, y: Any) -> SequenceClassifier:
+        """Train on sequences X and their labels y.
+
+        Raises:
+            TypeError, ValueError: X, y or a parameter is not possible; the sentence says which.
+            FloatingPointError: the loss or a gradient is no longer finite.
+        """
+        self._check_parameters()
+        # A tokenizer learns its vocabulary in place, and a parameter must stay as it was given.
+        self.reader_, rows = learn(self, X, deepcopy(self.tokenizer))
+        labels = _labels(rows, y)
+        self.classes_, codes = np.unique(labels, return_inverse=True)
+        targets = codes.astype(np.int32)
+        random = check_random_state(self.random_state)
+        seed = int(random.randint(2**31 - 1))
+        train, held_out = self._hold_out(targets, random)
+        self.model_ = build_network(self, seed)
+        self.model_.compile(self._make_optimizer(), "sparse_categorical_crossentropy", metrics=["accuracy"])
+        weights = self._sample_weights(labels)
+        batches = TrainingBatches(
+            self.reader_, [rows[i] for i in train], targets[train], None if weights is None else weights[train],
+            self.batch_size, seed=seed, word_dropout=self.word_dropout, extra=self._extra,
+        )  # fmt: skip
+        validation = self._batches([rows[i] for i in held_out], targets[held_out]) if len(held_out) else None
+        stopping = EarlyStopping(self.monitor, patience=self.patience or 0, restore_best_weights=True)
+        history = self.model_.fit(
+            batches, epochs=self.epochs, validation_data=validation, shuffle=False, verbose=self.verbose,
+            callbacks=[] if validation is None else [stopping],
+        )  # fmt: skip
+        self.history_, self.n_iter_ = history.history, len(history.epoch)
+        return self
+
+    def _check_parameters(self) -> None:
+        """What no layer or optimizer would find."""
+        for name in ("epochs", "batch_size", "patience"):
+            value = getattr(self, name)
+            if value is None and name == "patience":
+                continue
+            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"{name} must be an integer from 1 on, got {value!r}")
+        if not isinstance(self.word_dropout, (int, float, np.number)) or not 0 <= self.word_dropout < 1:
+            raise ValueError(f"word_dropout must be at least 0 and below 1, got {self.word_dropout!r}")
+        if not 0 < self.validation_fraction < 1:
+            raise ValueError(f"validation_fraction must be between 0 and 1, got {self.validation_fraction!r}")
+        if self.monitor not in _MONITORED:
+            raise ValueError(f"monitor must be one of {', '.join(_MONITORED)}, got {self.monitor!r}")
+
+    def _make_optimizer(self) -> optimizers.Optimizer:
+        if not isinstance(self.optimizer, str):
+            raise TypeError(f"optimizer must be a name, got {self.optimizer!r}")
+        made = optimizers.get(self.optimizer)
+        given = {"learning_rate": self.learning_rate, "weight_decay": self.weight_decay}
+        config = made.get_config() | {name: value for name, value in given.items() if value is not None}
+        return type(made).from_config(config | {"global_clipnorm": self.clipnorm})
+
+    def _hold_out(self, targets: Ids, random: np.random.RandomState) -> tuple[Array, Array]:
+        """Places to train on, and those of ``validation_fraction`` of each class, rounded, to validate on."""
+        if self.patience is None:
+            return np.arange(len(targets)), np.arange(0)
+        order = random.permutation(len(targets))
+        order = order[np.argsort(targets[order], kind="stable")]
+        counts = np.bincount(targets)
+        rank = np.arange(len(targets)) - np.repeat(np.cumsum(counts) - counts, counts)
+        wanted = np.minimum(np.rint(counts * self.validation_fraction), counts - 1)
+        held_out = rank < np.repeat(wanted, counts)
+        if not held_out.any():
+            raise ValueError(
+                f"validation_fraction={self.validation_fraction} of {len(targets)} samples holds out none of any class"
+            )
+        return order[~held_out], order[held_out]
+
+    def _sample_weights(self, labels: Array) -> Float | None:
+        if self.class_weight is None:
+            return None
+        by_class: Array = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
+        return by_class[np.searchsorted(self.classes_, labels)].astype(np.float32)
+
+    # Prediction --------------------------------------------------------------------------------------------------
+
+    def predict_proba(self, X: Any) -> Float:
+        """Probability of each class: (samples, classes), the columns in the order of ``classes_``."""
+        check_is_fitted(self)
+        batches = self._batches(self.reader_.read(self, X))
+        sorted_by_length = self.model_.predict(batches, verbose=0)
+        probabilities: Float = np.empty_like(sorted_by_length)
+        probabilities[batches.order] = sorted_by_length
+        return probabilities
+
+    def predict_log_proba(self, X: Any) -> Doubles:
+        """``log(predict_proba(X))``; what float32 cannot tell from 0 has the log of its least positive number."""
+        probabilities = self.predict_proba(X).astype(np.float64)
+        logs: Doubles = np.log(np.maximum(probabilities, np.finfo(np.float32).tiny))
+        return logs
+
+    def decision_function(self, X: Any) -> Doubles:
+        """``predict_log_proba(X)``, or for two classes the log-odds (samples,) of the second."""
+        logs = self.predict_log_proba(X)
+        return logs[:, 1] - logs[:, 0] if len(self.classes_) == 2 else logs
+
+    def predict(self, X: Any) -> Array:
+        """The most probable label of each sequence."""
+        probabilities = self.predict_proba(X)  # first: it says so where nothing was fitted
+        labels: Array = self.classes_[np.argmax(probabilities, axis=1)]
+        return labels
+
+    def _batches(self, rows: Rows, targets: Ids | None = None) -> Batches:
+        if not len(rows):
+            raise ValueError("X must hold at least one sequence, got none")
+        return Batches(self.reader_, rows, targets, self.batch_size, self._extra)
+
+    @property
+    def _extra(self) -> int:
+        """Steps of padding for every row: the largest output of a backward layer is not below that of padding, zero.
+
+        Where the longest row of a batch had none, what it gives would depend on the rows beside it.
+        """
+        return int(self.bidirectional and self.pooling == "max")
+
+    # Files -------------------------------------------------------------------------------------------------------
+
+    def save(self, folder: PathLike) -> None:
+        """Save the fitted classifier in ``folder``, in place of one that is there; it is whole at any moment.
+
+        Raises:
+            ValueError: ``folder`` holds something else, or a label or parameter is nothing that JSON can hold.
+        """
+        check_is_fitted(self)
+        storage.save(self, Path(folder))
+
+    @classmethod
+    def load(cls, folder: PathLike) -> SequenceClassifier:
+        """The classifier that ``save`` wrote, to predict; ``fit`` starts anew.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+            ValueError: it is not a sequence classifier, or a file of it is damaged.
+        """
+        classifier: SequenceClassifier = storage.load(cls, Path(folder))
+        return classifier
+
+
+def _labels(rows: Rows, y: Any) -> Array:
+    if y is None:
+        raise ValueError("SequenceClassifier requires y to be passed, but the target y is None")
+    labels: Array = column_or_1d(y, warn=True)
+    check_consistent_length(rows, labels)
+    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
+        raise ValueError("y must hold labels, got NaN or infinity")
+    check_classification_targets(labels)
+    return labels

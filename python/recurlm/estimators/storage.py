@@ -1,0 +1,117 @@
+"""A sequence classifier on disk: config.json, model.safetensors and, for texts, tokenizer.json."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..files import atomic_write, check_target, read_json, reading_folder, replace_folder, write_json
+from ..text import tokenizers
+from ..text.tokenizer import Tokenizer
+from ..typing import Array
+from .inputs import KINDS, Reader, TextReader
+from .network import build_network
+
+if TYPE_CHECKING:
+    from .sequence_classifier import SequenceClassifier
+
+KIND = "sequence_classifier"
+FORMAT_VERSION = 1
+_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+
+
+def save(classifier: SequenceClassifier, folder: Path) -> None:
+    """See ``SequenceClassifier.save``."""
+    config = _config(classifier)
+    with replace_folder(check_target(folder, {"kind": KIND}, _FILES)) as temporary:
+        write_json(temporary / "config.json", config)
+        classifier.model_.save_weights(temporary / "model.safetensors")
+        if isinstance(classifier.reader_, TextReader):
+            atomic_write(temporary / "tokenizer.json", classifier.reader_.tokenizer.to_json().encode())
+
+
+def load(cls: type[SequenceClassifier], folder: Path) -> SequenceClassifier:
+    """See ``SequenceClassifier.load``."""
+    with reading_folder(folder) as found:
+        path = found / "config.json"
+        config = read_json(path) if path.is_file() else None
+        if not isinstance(config, dict) or config.get("kind") != KIND:
+            raise ValueError(f"{found} is not a sequence classifier: its config.json does not say so")
+        if config.get("format_version") != FORMAT_VERSION:
+            raise ValueError(f"{path} has format_version {config.get('format_version')!r}, expected {FORMAT_VERSION}")
+        try:
+            classifier = _restore(cls, config, found)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} is damaged: {type(error).__name__} {error}") from None
+        classifier.model_.load_weights(found / "model.safetensors")
+        return classifier
+
+
+def _config(classifier: SequenceClassifier) -> dict[str, Any]:
+    config = {
+        "format_version": FORMAT_VERSION,
+        "kind": KIND,
+        "parameters": {name: _plain(name, value) for name, value in classifier.get_params(deep=False).items()},
+        "classes": _plain("classes_", classifier.classes_),
+        "input": {"kind": classifier.reader_.kind, "arguments": classifier.reader_.config()},
+        "n_features_in": getattr(classifier, "n_features_in_", None),
+        "history": classifier.history_,
+    }
+    # Through JSON now: what it cannot hold is told before a file is written.
+    result: dict[str, Any] = json.loads(json.dumps(config))
+    return result
+
+
+def _plain(name: str, value: Any) -> Any:
+    """``value`` as JSON holds it. Arrays and dicts, whose keys may be numbers, are written with their types."""
+    if isinstance(value, Tokenizer):
+        return value.kind  # its vocabulary is in tokenizer.json
+    if isinstance(value, np.random.RandomState):
+        return None
+    if isinstance(value, np.ndarray):
+        kind = "str" if all(isinstance(each, str) for each in value) else value.dtype.str
+        if kind != "str" and value.dtype.kind not in "biuf":
+            raise ValueError(f"{name} must be texts or numbers to be saved, got {value.dtype}")
+        return {"dtype": kind, "values": value.tolist()}
+    if isinstance(value, Mapping):
+        return {"keys": _plain(name, np.array(list(value))), "values": [float(each) for each in value.values()]}
+    value = value.item() if isinstance(value, np.generic) else value
+    if value is not None and not isinstance(value, (str, int, float, bool)):
+        raise ValueError(f"{name} must be a text or a number to be saved, got {value!r}")
+    return value
+
+
+def _array(saved: Mapping[str, Any]) -> Array:
+    return np.array(saved["values"], dtype=saved["dtype"])
+
+
+def _restore(cls: type[SequenceClassifier], config: Mapping[str, Any], folder: Path) -> SequenceClassifier:
+    parameters = dict(config["parameters"])
+    weights = parameters["class_weight"]
+    if isinstance(weights, dict):
+        parameters["class_weight"] = dict(zip(_array(weights["keys"]).tolist(), weights["values"], strict=True))
+    classifier = cls(**parameters)
+    classifier.reader_ = _reader(config["input"], folder)
+    classifier.classes_ = _array(config["classes"])
+    classifier.history_ = config["history"]
+    classifier.n_iter_ = len(config["history"]["loss"])
+    if config["n_features_in"] is not None:
+        classifier.n_features_in_ = config["n_features_in"]
+    classifier.model_ = build_network(classifier, 0)
+    return classifier
+
+
+def _reader(saved: Mapping[str, Any], folder: Path) -> Reader:
+    if saved["kind"] != TextReader.kind:
+        return KINDS[saved["kind"]](**saved["arguments"])
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise ValueError(f"{folder} is not a whole classifier: it has no tokenizer.json")
+    try:
+        return TextReader(tokenizers.from_json(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
