@@ -73,13 +73,13 @@ def test_rare_words_are_forgotten_and_frequent_ones_are_not(monkeypatch: pytest.
     real = tokenizers._frequent_half
     monkeypatch.setattr(tokenizers, "_frequent_half", lambda counts: counted.append(len(counts)) or real(counts))
     tokenizer = WordTokenizer(size=5)
-    tokenizer.train(chunks)
+    tokenizer.train([chunks])
     assert tokenizer.tokens[3:] == ["often", "again"]
     assert counted
     assert max(counted) <= 1000 + 302
     counted.clear()
     everything = WordTokenizer()
-    everything.train(chunks)
+    everything.train([chunks])
     assert (counted, everything.vocabulary_size) == ([], 3 + 2 + 9000)
 
 

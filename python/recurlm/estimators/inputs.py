@@ -137,7 +137,7 @@ def learn(estimator: Any, X: Any, tokenizer: str | Tokenizer) -> tuple[Reader, R
     if _holds_texts(X):
         learned = tokenizers.get(tokenizer)
         if not learned.trained:
-            learned.train(f"{text}\n" for text in X)  # what follows on a chunk's end could belong to its last word
+            learned.train(map(str, X))
         reader = TextReader(learned)
         return reader, reader.read(estimator, X)
     if _holds_ids(X):

@@ -54,7 +54,8 @@ def read_sources(
     if not tokenizer.trained:
         # Characters have to be in the vocabulary to be scored at all; what words and BPE lack, they can do without.
         whole = validation is not None and tokenizer.unknown_id is None
-        tokenizer.train(chain(texts.chunks(tokenizer.errors), validation.chunks() if whole and validation else ()))
+        errors = tokenizer.errors
+        tokenizer.train(chain(texts.each(errors), validation.each(errors) if whole and validation else ()))
     corpus = build_corpus(texts, tokenizer, folder)
     if validation is not None:
         other = build_corpus(validation, tokenizer, folder)

@@ -104,7 +104,7 @@ class BPETokenizer(Tokenizer):
     def trained(self) -> bool:
         return self._merges is not None
 
-    def train(self, chunks: Iterable[str]) -> None:
+    def _train(self, texts: Iterable[Iterable[str]]) -> None:
         library = _library()
         trainer = library.trainers.BpeTrainer(
             vocab_size=self.size,
@@ -114,7 +114,8 @@ class BPETokenizer(Tokenizer):
             show_progress=False,
         )
         tokenizer = _byte_level(library, library.models.BPE())
-        parts = (part for piece in _pieces(chunks) for part in _BAD_BYTES.split(piece)[::2])
+        pieces = chain.from_iterable(map(_pieces, texts))
+        parts = (part for piece in pieces for part in _BAD_BYTES.split(piece)[::2])
         first = next(filter(None, parts), None)
         if first is None:
             raise ValueError("the text is empty: there is nothing to learn")

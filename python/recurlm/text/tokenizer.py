@@ -83,9 +83,13 @@ class Tokenizer(ABC):
     def trained(self) -> bool:
         """Whether there is a vocabulary; without one, only ``train`` may be called."""
 
+    def train(self, texts: Iterable[str | Iterable[str]]) -> None:
+        """Take the vocabulary from texts, each a str or, where it is too long for one, its chunks, cut anywhere."""
+        self._train([text] if isinstance(text, str) else text for text in texts)
+
     @abstractmethod
-    def train(self, chunks: Iterable[str]) -> None:
-        """Take the vocabulary from text that comes in chunks."""
+    def _train(self, texts: Iterable[Iterable[str]]) -> None:
+        """``train`` on texts in chunks."""
 
     @abstractmethod
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:

@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import Any, ClassVar
 
 import numpy as np
@@ -78,9 +79,9 @@ class CharTokenizer(Tokenizer):
     def trained(self) -> bool:
         return len(self._tokens) > 1
 
-    def train(self, chunks: Iterable[str]) -> None:
+    def _train(self, texts: Iterable[Iterable[str]]) -> None:
         seen: set[str] = set()
-        for chunk in chunks:
+        for chunk in chain.from_iterable(texts):
             seen.update(chunk)
         if not seen:
             raise ValueError("the text is empty: there are no characters to learn")
@@ -135,8 +136,8 @@ class ByteTokenizer(Tokenizer):
     def trained(self) -> bool:
         return True
 
-    def train(self, chunks: Iterable[str]) -> None:
-        """Nothing to learn; the text is not read."""
+    def _train(self, texts: Iterable[Iterable[str]]) -> None:
+        """Nothing to learn; the texts are not read."""
 
     def encode_chunks(self, chunks: Iterable[str]) -> Iterator[Ids]:
         for chunk in chunks:
@@ -222,9 +223,9 @@ class WordTokenizer(Tokenizer):
     def trained(self) -> bool:
         return len(self._tokens) > len(self._special)
 
-    def train(self, chunks: Iterable[str]) -> None:
+    def _train(self, texts: Iterable[Iterable[str]]) -> None:
         counts: Counter[str] = Counter()
-        for words in self._words(chunks):
+        for words in chain.from_iterable(map(self._words, texts)):
             counts.update(words)
             if self.size is not None and len(counts) > max(_MOST_COUNTED, 8 * self.size):
                 counts = _frequent_half(counts)

@@ -137,7 +137,7 @@ def test_training_does_not_depend_on_the_process_or_the_chunks(small_pieces: Non
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "PYTHONHASHSEED": "7"}
     out = subprocess.run([sys.executable, "-c", script, text], capture_output=True, check=True, env=environment).stdout
     chunked = BPETokenizer(size=300, minimum_count=1)
-    chunked.train(iter(text))
+    chunked.train([iter(text)])
     assert chunked.vocabulary_size == 300
     assert chunked.to_json().encode() == out
 

@@ -151,7 +151,7 @@ def test_memory_does_not_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.
     texts = Texts.of(write(tmp_path / "long.txt", b"a line of words\n" * 60_000))
     tokenizer = WordTokenizer()
     tracemalloc.start()
-    tokenizer.train(texts.chunks())
+    tokenizer.train(texts.each("strict"))
     built = build_corpus(texts, tokenizer, tmp_path)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

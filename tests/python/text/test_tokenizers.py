@@ -52,7 +52,7 @@ def test_words_survive_with_single_spaces(lines: list[list[str]]) -> None:
 @given(text=st.text("aé \n€😀", min_size=1).filter(str.strip), cuts=st.lists(st.integers(0, 100)))
 def test_chunks_cut_anywhere_give_the_same_ids(kind: str, text: str, cuts: list[int]) -> None:
     whole, pieces = trained(kind, text), tokenizers.get(kind)
-    pieces.train(cut(text, cuts))
+    pieces.train([cut(text, cuts)])
     assert pieces.tokens == whole.tokens
     ids = [piece for piece in whole.encode_chunks(cut(text, cuts)) if piece.size]
     np.testing.assert_array_equal(np.concatenate(ids), whole.encode(text))
@@ -122,6 +122,13 @@ def test_unknown_character_is_named_with_its_position() -> None:
         list(tokenizer.encode_chunks(["abc", "aé"]))
     with pytest.raises(ValueError, match=r"position 0"):
         tokenizer.encode("A")  # below the largest known code point
+
+
+@pytest.mark.parametrize("kind", ["word", BPE])
+def test_no_word_goes_on_from_one_text_to_the_next(kind: str) -> None:
+    tokenizer = tokenizers.get(kind)
+    tokenizer.train(["ab cd", "ef gh"] * 20)
+    assert not any("de" in token for token in tokenizer.tokens)
 
 
 def test_word_vocabulary_is_limited_by_size_and_count() -> None:
