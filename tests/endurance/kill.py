@@ -106,7 +106,7 @@ class Trial:
         if found.keys() != self._expected.keys():
             raise Lost(f"{where}: files differ: {sorted(found.keys() ^ self._expected.keys())}")
         for name, data in self._expected.items():
-            if found[name] != data and not name.endswith("training.json"):  # it holds the seconds a run took
+            if found[name] != data and not name.endswith(("training.json", "history.json")):  # these hold seconds
                 raise Lost(f"{where}: {name} differs")
 
 

@@ -251,7 +251,7 @@ def test_stateful_layers_inside_carry_reset_and_are_saved() -> None:
     assert not np.array_equal(fresh, carried)
     state = model.get_state()
     assert sorted(name for name in state.arrays if name.startswith("states/")) == [
-        f"states/{d}_a.{i}" for d in ("backward", "forward") for i in (0, 1)
+        f"states/bidirectional.{d}_layer.{i}" for d in ("backward", "forward") for i in (0, 1)
     ]
     kept = type(state)({name: array.copy() for name, array in state.arrays.items()}, state.values)
     third = model.predict(values, verbose=0)

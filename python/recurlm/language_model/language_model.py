@@ -15,7 +15,7 @@ import numpy.typing as npt
 from ..callbacks import Callback
 from ..model import Model
 from ..pickling import Reduced
-from ..precision import PRECISIONS, Precision, check_training_precision
+from ..precision import Precision, check_training_precision
 from ..seeding import check_seed
 from ..text import tokenizers
 from ..text.batching import Streams
@@ -367,11 +367,6 @@ class LanguageModel:
             ValueError: the precision is another, or this model has been quantized already.
             FloatingPointError: a weight is not finite.
         """
-        narrow = PRECISIONS[1:]
-        if precision not in narrow:
-            raise ValueError(f"precision must be one of {', '.join(narrow)}, got {precision!r}")
-        if self.precision != "float32":
-            raise ValueError(f"the model is quantized to {self.precision} already: quantize the float32 one")
         lm = self.assemble(self.architecture, self.tokenizer, self.separate_texts)
         lm.weights.run_only(self.weights.converted(precision))
         lm.history = self.history

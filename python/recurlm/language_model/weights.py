@@ -12,7 +12,7 @@ import numpy as np
 
 from .. import _core
 from ..model import Model
-from ..precision import Matrix, Precision, Quantized, dequantize, from_bfloat16, quantize, to_bfloat16
+from ..precision import PRECISIONS, Matrix, Precision, Quantized, dequantize, from_bfloat16, quantize, to_bfloat16
 from ..text.tokenizer import Tokenizer
 from ..typing import Array, Float
 from .architecture import EMBEDDING, Architecture
@@ -139,7 +139,11 @@ class ModelWeights:
         return self._narrow or RunningWeights("float32", self._values())
 
     def converted(self, precision: Precision) -> RunningWeights:
-        """The network's weights in ``precision``; FloatingPointError where one is not finite."""
+        """The network's weights in ``precision``, a narrow one; FloatingPointError where one is not finite."""
+        if precision not in PRECISIONS[1:]:
+            raise ValueError(f"precision must be one of {', '.join(PRECISIONS[1:])}, got {precision!r}")
+        if self._narrow is not None:
+            raise ValueError(f"the model is quantized to {self.precision} already: quantize the float32 one")
         with self.network.usage.reading():
             values = self._values()
             for name, value in values.items():
