@@ -250,7 +250,7 @@ def write_safetensors(
     """Write arrays by name, whole or not at all."""
     from safetensors.numpy import save_file
 
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     with atomic_path(path) as temporary:
         # Without metadata a file of no arrays could not be read again.
         save_file(contiguous, temporary, {"format": "np", **(metadata or {})})

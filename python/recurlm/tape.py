@@ -1,7 +1,7 @@
 """What one call on a model writes. Layers hold parameters only, so that calls cannot disturb each other."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,7 +20,7 @@ class Parameter:
 
     def __init__(self, name: str, value: Float) -> None:
         self.name = name
-        self.value = np.ascontiguousarray(value, np.float32)
+        self.value = np.asarray(value, np.float32, order="C")
         self.version = 0
         self.grad_is_zero = True
         self._grad: Float | None = None
@@ -57,6 +57,7 @@ class Call:
         self.rows: Ids | None = None
         self.distinct = False  # whether the output may be distinct rows
         self.wanted: list[bool] = []  # for each input, whether its gradient is needed
+        self.arguments: Mapping[str, Any] = {}  # of the node, beside its inputs
         self.saved: dict[str, Any] = {}
         self._flat: dict[str, Array] = {}
 
@@ -135,12 +136,12 @@ class Tape:
 
     def rows_of(self, parameter: Parameter) -> Ids | None:
         """The distinct rows of its gradient that were written; None where that may be most of them, or all."""
-        rows, size = self.written[parameter], parameter.shape[0]
-        if rows is None or sum(ids.size for ids in rows) > size // 2:
+        rows = self.written[parameter]
+        if rows is None or sum(ids.size for ids in rows) > parameter.shape[0] // 2:
             return None
         ids = rows[0] if len(rows) == 1 else np.concatenate(rows)
         distinct, places = np.empty_like(ids), np.empty_like(ids)
-        return distinct[: _core.distinct_ids(ids, size, distinct, places, self.workspace)]
+        return distinct[: _core.distinct_ids(ids, parameter.shape[0], distinct, places, self.workspace)]
 
     @contextmanager
     def gradients(self) -> Iterator[None]:

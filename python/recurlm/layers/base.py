@@ -1,6 +1,6 @@
 """What every layer has: a name, parameters, and a place in a graph."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -33,11 +33,14 @@ class SymbolicTensor:
 
 
 class Node:
-    """One call of a layer on symbolic tensors."""
+    """One call of a layer on symbolic tensors, with the arguments of that call."""
 
-    def __init__(self, layer: "Layer", inputs: list[SymbolicTensor]) -> None:
+    def __init__(
+        self, layer: "Layer", inputs: list[SymbolicTensor], arguments: Mapping[str, Any] | None = None
+    ) -> None:
         self.layer = layer
         self.inputs = inputs
+        self.arguments = dict(arguments or {})
         specs = layer.output_specs([tensor.shape for tensor in inputs])
         self.outputs = [SymbolicTensor(shape, dtype, self, index) for index, (shape, dtype) in enumerate(specs)]
 
@@ -50,6 +53,7 @@ class Layer:
     """
 
     takes_ids: ClassVar[bool] = False
+    call_arguments: ClassVar[tuple[str, ...]] = ()  # what a call may be given beside its inputs, as JSON can hold it
 
     def __init__(self, *, name: str | None = None, trainable: bool = True, dtype: Any = None, **keras: Any) -> None:
         for key, value in keras.items():
@@ -109,8 +113,18 @@ class Layer:
         """Record a node if ``inputs`` is symbolic, else compute: batch-first arrays in, batch-first arrays out."""
         return self.apply(_listed(inputs), training=training, mask=mask)
 
-    def apply(self, inputs: list[Any], *, training: bool = False, mask: Any = None) -> Any:
-        """``__call__`` on a list of tensors or of arrays."""
+    def apply(
+        self,
+        inputs: list[Any],
+        *,
+        training: bool = False,
+        mask: Any = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """``__call__`` on a list of tensors or of arrays; ``arguments`` are those that this call alone has."""
+        for name in arguments or ():
+            if name not in self.call_arguments:
+                raise TypeError(f"{self.name}: a call has no argument {name!r}")
         symbolic = [isinstance(value, SymbolicTensor) for value in inputs]
         if any(symbolic):
             if not all(symbolic):
@@ -121,9 +135,9 @@ class Layer:
                     "on training, and masks come from Embedding(mask_zero=True) and Masking"
                 )
             self.ensure_built([tensor.shape for tensor in inputs])
-            outputs: list[Any] = list(Node(self, inputs).outputs)
+            outputs: list[Any] = list(Node(self, inputs, arguments).outputs)
         else:
-            outputs = self._compute([np.asarray(value) for value in inputs], training, mask)
+            outputs = self._compute([np.asarray(value) for value in inputs], training, mask, arguments or {})
         return outputs[0] if len(outputs) == 1 else outputs
 
     def ensure_built(self, shapes: list[Shape]) -> None:
@@ -136,12 +150,12 @@ class Layer:
     def check_inputs(self, shapes: list[Shape]) -> None:
         """ValueError where the layer cannot take inputs of these shapes."""
 
-    def _compute(self, inputs: list[Array], training: bool, mask: Any) -> list[Array]:
+    def _compute(self, inputs: list[Array], training: bool, mask: Any, arguments: Mapping[str, Any]) -> list[Array]:
         self.ensure_built([value.shape for value in inputs])
         call = Tape().call(0)
-        call.tape.training = training
+        call.tape.training, call.arguments = training, arguments
         inner = [to_inner(call, f"input {i}", value, self.id_limit()) for i, value in enumerate(inputs)]
-        call.masks = [None if mask is None else np.ascontiguousarray(np.asarray(mask, bool).T)] + [None] * len(inputs)
+        call.masks = _inner_masks(mask, len(inputs))
         return [to_batch_major(value) for value in self.forward(call, inner)]
 
     def id_limit(self) -> int | None:
@@ -216,6 +230,13 @@ def check_positive(layer: str, name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
         raise ValueError(f"{layer}: {name} must be a positive integer, got {value!r}")
     return int(value)
+
+
+def _inner_masks(mask: Any, count: int) -> list[Mask | None]:
+    """Time-major masks of ``count`` inputs from one for the first or from a list with an array or None for each."""
+    each = isinstance(mask, (list, tuple)) and all(m is None or isinstance(m, np.ndarray) for m in mask)
+    masks = [None if m is None else np.ascontiguousarray(np.asarray(m, bool).T) for m in (mask if each else [mask])]
+    return masks + [None] * (count - len(masks))
 
 
 def _listed(value: Any) -> list[Any]:
