@@ -83,7 +83,8 @@ class Attention(Attending):
     """Dot-product attention (Luong et al., 2015): inputs [query, value] or [query, value, key] -> (B, T, value width).
 
     Scores are ``query . key``; with ``score_mode="concat"``, ``weight * sum(tanh(query + key))``. ``use_scale`` learns
-    a factor: of the scores, or of what stands under the tanh. Where the query is masked, the output is zero.
+    a factor: of the scores, or of what stands under the tanh. Where the query is masked, the output is zero. The mean
+    that a query without keys gets has no gradient of scores here; in Keras it has one, of what rounding leaves.
     """
 
     def __init__(

@@ -1,5 +1,6 @@
 """MultiHeadAttention."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -120,13 +121,18 @@ class MultiHeadAttention(Attending):
         self.widths = query, value, key
         keys, values = (self.num_heads, self.key_dim), (self.num_heads, self.value_dim)
         output = self.output_width or query
-        self._query = self._project("query", (query, *keys), keys)
-        self._key = self._project("key", (key, *keys), keys)
-        self._value = self._project("value", (value, *values), values)
-        self._output = self._project("attention_output", (*values, output), (output,))
+        self._query = self._project("query", (query,), keys)
+        self._key = self._project("key", (key,), keys)
+        self._value = self._project("value", (value,), values)
+        self._output = self._project("attention_output", values, (output,))
 
-    def _project(self, name: str, shape: tuple[int, ...], bias_shape: tuple[int, ...]) -> _Projection:
-        kernel = self.add_weight(f"{name}.kernel", shape, self.kernel_initializer)
+    def _project(self, name: str, inputs: tuple[int, ...], bias_shape: tuple[int, ...]) -> _Projection:
+        matrix = math.prod(inputs), math.prod(bias_shape)  # whose extents are the fans of an initializer
+
+        def initial(shape: Sequence[int]) -> Float:
+            return np.asarray(self.kernel_initializer(matrix), np.float32).reshape(shape)
+
+        kernel = self.add_weight(f"{name}.kernel", (*inputs, *bias_shape), initial)
         bias = self.add_weight(f"{name}.bias", bias_shape, self.bias_initializer) if self.use_bias else None
         return _Projection(name, kernel, bias)
 
