@@ -10,6 +10,7 @@ import pytest
 
 from recurlm import Input, Model, _core, layers, set_num_threads
 from recurlm.layers import (
+    Add,
     AdditiveAttention,
     Attention,
     Dense,
@@ -81,6 +82,26 @@ def test_layer_normalization(options: dict[str, Any]) -> None:
     np.testing.assert_allclose(plain.std(axis=1), 1, atol=1e-5)
 
 
+def test_a_shared_normalization_adds_its_gradients_up() -> None:
+    x = Input((None, 5))
+    shared = LayerNormalization()
+    model = shaken(Model(x, Dense(3)(shared(Dense(5, activation="gelu")(shared(x))))))
+    model.compile("sgd", "mse")
+    values, targets = normal(RNG, B, T, 5), normal(RNG, B, T, 3)
+    check_gradients(model, values, targets)
+    check_gradients(model, values, targets)  # not added to those of the step before
+
+
+def test_where_the_query_is_masked_no_gradient_passes() -> None:
+    """The sum has no mask, so that the loss counts every step."""
+    first, second = Input((None,)), Input((None,))
+    query, free = Embedding(V, 5, mask_zero=True)(first), Embedding(V, 5)(second)
+    model = shaken(Model([first, second], Dense(V, activation="softmax")(Add()([Attention()([query, free]), free]))))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    (x, _), y = batch()
+    check_gradients(model, [x, ids(RNG, V, B, T)], y)
+
+
 def test_position_embedding() -> None:
     tokens = Input((None,))
     embedded = Embedding(V, 4)(tokens)
@@ -91,6 +112,8 @@ def test_position_embedding() -> None:
     check_gradients(model, ids(RNG, V, B, T), normal(RNG, B, T, 2))
     _, named = gradients(model, ids(RNG, V, B, T), normal(RNG, B, T, 2))
     assert not named["position_embedding.embeddings"][T:].any()
+    _, named = gradients(model, ids(RNG, V, B, 2), normal(RNG, B, 2, 2))
+    assert not named["position_embedding.embeddings"][2:].any()
     np.testing.assert_array_equal(layer(normal(RNG, 2, 3, 4))[1], layer.get_weights()[0][:3])
     with pytest.raises(ValueError, match="has 8 positions, got a sequence of 9"):
         model.predict(ids(RNG, V, B, 9), verbose=0)
@@ -173,6 +196,14 @@ def test_masks_of_calls_on_arrays() -> None:
     mask[:, 4:] = False
     expected = layer(q, np.ascontiguousarray(v[:, :4]))
     np.testing.assert_allclose(layer(q, v, mask=[None, mask]), expected, atol=1e-6)
+    keys = mask.copy()
+    keys[:, 0] = False
+    key = normal(RNG, B, T, 4)
+    alone = layer(q, np.ascontiguousarray(v[:, 1:4]), np.ascontiguousarray(key[:, 1:4]))
+    np.testing.assert_allclose(layer(q, v, key, mask=[None, mask, keys]), alone, atol=1e-6)
+    mask[:, 0], keys[:, 0] = False, True
+    np.testing.assert_allclose(layer(q, v, key, mask=[None, mask, keys]), alone, atol=1e-6)
+    mask[:, 0] = True
     scores = Attention()
     masked = scores([q, v], mask=[mask, None])
     assert not masked[:, 4:].any()
