@@ -48,7 +48,18 @@ def test_pad_sequences_of_vectors_and_bad_input() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["model", "layers.core", "layers.recurrent", "losses", "metrics", "initializers", "optimizers", "utils"]
+    "name",
+    [
+        "model",
+        "layers.core",
+        "layers.multi_head_attention",
+        "layers.recurrent",
+        "losses",
+        "metrics",
+        "initializers",
+        "optimizers",
+        "utils",
+    ],
 )
 def test_examples_in_docstrings(name: str) -> None:
     result = doctest.testmod(importlib.import_module(f"recurlm.{name}"))
