@@ -1,5 +1,6 @@
 """The training steps that are measured: shapes, optimiser settings, initial weights and what a step multiplies."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +19,11 @@ GATES = {"rnn": 1, "gru": 3, "lstm": 4}
 
 @dataclass(frozen=True)
 class Config:
-    """A language model (embedding, recurrent layers, softmax over the vocabulary) and the window it trains on."""
+    """A language model (embedding, layers, softmax over the vocabulary) and the window it trains on.
+
+    Layers are recurrent or, with the cell "attention", GPT-2's: learned positions, then in each layer causal attention
+    of ``heads`` and two Dense layers of four times the width, each after a LayerNormalization and with a residual.
+    """
 
     name: str
     text: Literal["char", "word"]
@@ -28,7 +33,8 @@ class Config:
     layers: int
     batch: int
     steps: int
-    cell: Literal["rnn", "gru", "lstm"] = "lstm"
+    cell: Literal["rnn", "gru", "lstm", "attention"] = "lstm"
+    heads: int = 0
 
     @property
     def tokens(self) -> int:
@@ -46,7 +52,12 @@ class Config:
 
     @property
     def multiplied_weights(self) -> int:
-        """Weights that multiply an activation; the embedding is looked up, the biases are added."""
+        """Weights that multiply an activation; the embedding is looked up, the biases are added.
+
+        For attention also the keys and values, of which a causal step sees half on average.
+        """
+        if self.cell == "attention":
+            return self.layers * self.units * (12 * self.units + self.steps) + self.units * self.vocabulary
         cells = sum((dim + self.units) * self.gates * self.units for dim in self.input_dims)
         return cells + self.units * self.vocabulary
 
@@ -68,6 +79,7 @@ CONFIGS = {
         Config("char-512x2", "char", 65, 512, 512, 2, 64, 64),
         Config("char-512x2-gru", "char", 65, 512, 512, 2, 64, 64, "gru"),
         Config("char-512x2-rnn", "char", 65, 512, 512, 2, 64, 64, "rnn"),
+        Config("char-gpt-128x4", "char", 65, 128, 128, 4, 12, 64, "attention", heads=4),
         Config("ptb-small", "word", 10_000, 200, 200, 2, 20, 20),
         Config("ptb-medium", "word", 10_000, 650, 650, 2, 20, 35),
         Config("ptb-medium-gru", "word", 10_000, 650, 650, 2, 20, 35, "gru"),
@@ -121,7 +133,9 @@ def initial_weights(config: Config, seed: int = 0) -> list[Float]:
     """Uniform in ``±1 / sqrt(units)``, in the order and layout of Keras's ``get_weights``.
 
     embedding (V, D); for each layer kernel (D, G*H), recurrent_kernel (H, G*H), bias (G*H,) or, for a GRU, (2, 3*H);
-    then the projection's kernel (H, V) and bias (V,).
+    then the projection's kernel (H, V) and bias (V,). With attention: positions (T, D) after the embedding; for each
+    layer gamma, beta, the kernel and bias of query, key, value and output, gamma, beta, and twice kernel and bias of a
+    Dense layer; gamma and beta before the projection.
     """
     rng = np.random.default_rng(seed)
     bound = np.float32(config.units**-0.5)
@@ -132,12 +146,25 @@ def initial_weights(config: Config, seed: int = 0) -> list[Float]:
         weights -= bound
         return weights
 
+    if config.cell == "attention":
+        return attention_weights(config, draw)
     columns = config.gates * config.units
     weights = [draw(config.vocabulary, config.embedding)]
     for dim in config.input_dims:
         weights += [draw(dim, columns), draw(config.units, columns)]
         weights.append(draw(2, columns) if config.cell == "gru" else draw(columns))
     return [*weights, draw(config.units, config.vocabulary), draw(config.vocabulary)]
+
+
+def attention_weights(config: Config, draw: Callable[..., Float]) -> list[Float]:
+    width, heads, each = config.units, config.heads, config.units // config.heads
+    weights = [draw(config.vocabulary, width), draw(config.steps, width)]
+    for _ in range(config.layers):
+        weights += [1 + draw(width), draw(width)]
+        weights += 3 * [draw(width, heads, each), draw(heads, each)]
+        weights += [draw(heads, each, width), draw(width), 1 + draw(width), draw(width)]
+        weights += [draw(width, 4 * width), draw(4 * width), draw(4 * width, width), draw(width)]
+    return [*weights, 1 + draw(width), draw(width), draw(width, config.vocabulary), draw(config.vocabulary)]
 
 
 def running_weights(config: Config, seed: int = 0) -> list[Float]:

@@ -20,6 +20,7 @@ from bench.tasks import Training
 CASES: Mapping[str, Config] = CONFIGS
 QUICK_CASES: Sequence[str] = QUICK
 PEERS = programs.PEERS["training"]
+WITH_ATTENTION = ("recurlm", "torch")
 SECONDS, QUICK_SECONDS = 2.0, 0.5
 COLUMNS = (
     TOKENS,
@@ -47,7 +48,9 @@ def results(options: argparse.Namespace) -> Iterator[Result]:
     for threads in options.threads:
         for name in options.config:
             rounds = 0 if options.memory else options.rounds
-            yield train(CASES[name], names, options.dtype, threads, options.seconds, rounds)
+            config = CASES[name]
+            able = [n for n in names if config.cell != "attention" or n.program in WITH_ATTENTION]
+            yield train(config, able, options.dtype, threads, options.seconds, rounds)
 
 
 def contenders(peers: Sequence[str], dtype: str) -> list[Contender]:

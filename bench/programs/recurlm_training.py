@@ -6,6 +6,7 @@ from typing import Any
 import recurlm
 from bench.configs import BETA_1, BETA_2, CLIP_NORM, EPSILON, LEARNING_RATE, Config, Float, Ids
 from bench.programs import Step
+from bench.programs.recurlm_attention import attention_layers
 from recurlm import Input, Model
 from recurlm.layers import GRU, LSTM, Dense, Embedding, SimpleRNN
 from recurlm.optimizers import Adam, Optimizer
@@ -20,8 +21,11 @@ def language_model(config: Config, weights: list[Float], optimizer: Optimizer, d
     """
     ids = Input(shape=(None,), dtype="int32")
     x = Embedding(config.vocabulary, config.embedding)(ids)
-    for _ in range(config.layers):
-        x = CELLS[config.cell](config.units, return_sequences=True, stateful=True)(x)
+    if config.cell == "attention":
+        x = attention_layers(config, x)
+    else:
+        for _ in range(config.layers):
+            x = CELLS[config.cell](config.units, return_sequences=True, stateful=True)(x)
     model = Model(ids, Dense(config.vocabulary, activation="softmax")(x))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -46,8 +50,10 @@ def executed_flops(config: Config, distinct: float) -> float:
 
     Those of the first layer's input are formed once for each different token of a window.
 
-    A panel holds 32 units of one gate, or 16 units of two of an LSTM's four gates.
+    A panel holds 32 units of one gate, or 16 units of two of an LSTM's four gates. With attention, as counted.
     """
+    if config.cell == "attention":
+        return config.counted_flops
     block = 16 if config.cell == "lstm" else 32
     gates = config.gates * padded(config.units, block)
     multiplied = 0.0  # weights times rows

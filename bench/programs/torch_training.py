@@ -10,13 +10,14 @@ from torch.nn import functional as F
 
 from bench.configs import BETA_1, BETA_2, CLIP_NORM, EPSILON, LEARNING_RATE, Config, Float, Ids
 from bench.programs import Step
+from bench.programs.torch_attention import AttentionLayers
 from bench.programs.torch_weights import to_torch_layers
 
 CELLS = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 
 class TorchProgram:
-    """Embedding, recurrent layers and projection, from weights in Keras's layout; sequences are (T, B).
+    """Embedding, layers and projection, from weights in Keras's layout; sequences are (T, B).
 
     With ``bfloat16`` the forward pass runs under autocast, as PyTorch recommends; the backward pass follows its types.
     """
@@ -24,14 +25,10 @@ class TorchProgram:
     def __init__(self, config: Config, weights: Sequence[Float], bfloat16: bool = False) -> None:
         self.bfloat16 = bfloat16
         self.embedding = nn.Embedding(config.vocabulary, config.embedding)
-        self.cells = CELLS[config.cell](config.embedding, config.units, config.layers)
+        self.cells = layers(config, weights[1:-2])
         self.projection = nn.Linear(config.units, config.vocabulary)
         assign(self.embedding, {"weight": weights[0]})
-        assign(self.cells, to_torch_layers(config.cell, weights[1:-2]))
         assign(self.projection, {"weight": weights[-2].T, "bias": weights[-1]})
-        if config.cell != "gru":  # PyTorch adds two biases where one does: the second stays zero, as it has no twin
-            for name, parameter in self.cells.named_parameters():
-                parameter.requires_grad_(not name.startswith("bias_hh"))
         modules = (self.embedding, self.cells, self.projection)
         self.parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
         self.state: Any = None
@@ -51,6 +48,17 @@ class TorchProgram:
         torch.autograd.backward(loss)
         nn.utils.clip_grad_norm_(self.parameters, CLIP_NORM)
         return float(loss.detach())
+
+
+def layers(config: Config, weights: Sequence[Float]) -> nn.Module:
+    if config.cell == "attention":
+        return AttentionLayers(config, weights)
+    cells = CELLS[config.cell](config.embedding, config.units, config.layers)
+    assign(cells, to_torch_layers(config.cell, weights))
+    if config.cell != "gru":  # PyTorch adds two biases where one does: the second stays zero, as it has no twin
+        for name, parameter in cells.named_parameters():
+            parameter.requires_grad_(not name.startswith("bias_hh"))
+    return cells
 
 
 def assign(module: nn.Module, arrays: Mapping[str, Float]) -> None:

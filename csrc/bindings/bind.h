@@ -7,6 +7,7 @@ namespace recurlm::bindings {
 void bind_machine(pybind11::module_& module);
 void bind_rows(pybind11::module_& module);
 void bind_recurrent(pybind11::module_& module);
+void bind_attention(pybind11::module_& module);
 void bind_losses(pybind11::module_& module);
 void bind_optimizers(pybind11::module_& module);
 void bind_penalties(pybind11::module_& module);

@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, module) {
   bind_machine(module);
   bind_rows(module);
   bind_recurrent(module);
+  bind_attention(module);
   bind_losses(module);
   bind_optimizers(module);
   bind_penalties(module);

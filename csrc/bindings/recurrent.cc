@@ -21,6 +21,8 @@ CellSpec make_cell(const std::string& kind, index input_dim, index units, const 
   if (input_dim < 1 || units < 1)
     throw py::value_error("input_dim and units must be at least 1, not " + std::to_string(input_dim) + " and " +
                           std::to_string(units));
+  if (spec.activation == kernels::Activation::gelu)
+    throw py::value_error("activation of a cell must be linear, tanh, sigmoid or relu, not 'gelu'");
   if (spec.kind != CellKind::rnn && spec.activation != kernels::Activation::tanh)
     throw py::value_error("activation must be tanh for a " + kind + ", not '" + activation + "'");
   return spec;

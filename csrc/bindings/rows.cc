@@ -136,7 +136,7 @@ std::array<index, 3> padded(const Shape& shape) {
   return result;
 }
 
-void py_dropout(py::handle x, py::handle y, double rate, std::uint64_t seed, std::uint32_t stream, std::uint64_t step,
+void py_dropout(py::handle x, py::handle y, double rate, std::uint64_t seed, std::uint64_t stream, std::uint64_t step,
                 const std::optional<Shape>& noise_shape) {
   const py::array input = read_any_shape(x, "x");
   const Shape shape = shape_of(input), noise = noise_shape.value_or(shape);
@@ -149,7 +149,7 @@ void py_dropout(py::handle x, py::handle y, double rate, std::uint64_t seed, std
     if (noise[i] != 1 && noise[i] != shape[i])
       throw py::value_error("noise_shape[" + std::to_string(i) + "] must be 1 or " + std::to_string(shape[i]) +
                             ", not " + std::to_string(noise[i]));
-  const DropoutMask mask{rate, seed, stream, step, padded(shape), padded(noise)};
+  const DropoutMask mask{{rate, seed, stream, step}, padded(shape), padded(noise)};
   py::gil_scoped_release release;
   dropout(mask, static_cast<const float*>(input.data()), output);
 }
@@ -161,7 +161,8 @@ kernels::Activation parse_activation(const std::string& name) {
   if (name == "tanh") return kernels::Activation::tanh;
   if (name == "sigmoid") return kernels::Activation::sigmoid;
   if (name == "relu") return kernels::Activation::relu;
-  throw py::value_error("activation must be linear, tanh, sigmoid or relu (or, for rows, softmax), not '" + name + "'");
+  if (name == "gelu") return kernels::Activation::gelu;
+  throw py::value_error("activation must be linear, tanh, sigmoid, relu or gelu (or, for rows, softmax), not '" + name + "'");
 }
 
 Precision parse_precision(const std::string& name) {

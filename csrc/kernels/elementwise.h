@@ -19,6 +19,7 @@ void activation_forward(Activation f, index count, const float* x, float* y) {
     case Activation::tanh: return activate<Activation::tanh>(count, x, y);
     case Activation::sigmoid: return activate<Activation::sigmoid>(count, x, y);
     case Activation::relu: return activate<Activation::relu>(count, x, y);
+    case Activation::gelu: return activate<Activation::gelu>(count, x, y);
     case Activation::linear: return activate<Activation::linear>(count, x, y);
   }
 }

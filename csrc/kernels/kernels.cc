@@ -7,9 +7,11 @@
 
 #include "kernels/gemm_int8.h"
 
+#include "kernels/attention.h"
 #include "kernels/bfloat16.h"
 #include "kernels/elementwise.h"
 #include "kernels/gru.h"
+#include "kernels/layer_norm.h"
 #include "kernels/lstm.h"
 #include "kernels/optimizers.h"
 #include "kernels/pack.h"
@@ -54,6 +56,12 @@ const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table) = {
     softmax_forward,
     softmax_block,
     softmax_backward,
+    attention_softmax,
+    attention_softmax_backward,
+    additive_scores,
+    additive_backward,
+    layer_norm_forward,
+    layer_norm_backward,
     sgd,
     rmsprop,
     adagrad,

@@ -74,7 +74,7 @@ struct SoftmaxBlock {
   std::int32_t at;
 };
 
-enum class Activation : int { linear, tanh, sigmoid, relu };
+enum class Activation : int { linear, tanh, sigmoid, relu, gelu };
 
 // Rows of one block of units of a recurrent cell: the gates of 16 units (lstm: two panels) or 32 (rnn: one; gru: three).
 struct CellTile {
@@ -122,6 +122,33 @@ struct Update {
   bool nesterov, amsgrad, centered;
 };
 
+// A block of queries and all keys of one head.
+struct AttentionRows {
+  index rows, keys, first;  // row r is query first + r
+  bool causal;              // query t sees keys 0 to t
+  float scale;              // of the scores
+  const float* key_bias;    // (keys), 0 or, where a key is padding, -infinity; or null
+  const unsigned char* query_mask;  // of the block, or null; one is `query_mask_stride` from the next
+  index query_mask_stride;
+};
+
+// The same for additive attention.
+struct AdditiveRows {
+  index rows, keys, dims;
+  const float* query;  // (rows, dims), rows `query_row` apart
+  index query_row;
+  const float* weights;  // (dims)
+};
+
+struct AdditiveGradients {
+  float *query, *keys, *weights;  // rows as far apart as those of query and keys
+};
+
+struct LayerNorm {
+  index rows, cols;
+  const float* gamma;  // (cols) or null
+};
+
 struct Table {
   index gemm_rows;  // rows of the largest tile: the unit by which rows are given to threads
   void (*gemm)(const Gemm&);
@@ -156,10 +183,21 @@ struct Table {
   void (*softmax_cross_entropy)(const SoftmaxCrossEntropy&);
 
   void (*activation_forward)(Activation, index count, const float* x, float* y);
-  void (*activation_backward)(Activation, index count, const float* y, const float* dy, float* dx);
+  void (*activation_backward)(Activation, index count, const float* y, const float* dy, float* dx);  // gelu: x in place of y
   void (*softmax_forward)(index rows, index cols, const float* x, float* y);
   SoftmaxBlock (*softmax_block)(index count, const float* logits, float scale);  // count > 0
   void (*softmax_backward)(index rows, index cols, const float* y, const float* dy, float* dx);
+
+  // In place on (rows, keys); keys in panels are turned, (panels, dims, 32), else rows.
+  void (*attention_softmax)(const AttentionRows&, float* scores);
+  void (*attention_softmax_backward)(const AttentionRows&, const float* probabilities, float* dprobabilities);
+  void (*additive_scores)(const AdditiveRows&, const float* keys, index panel, float* scores, index scores_row);
+  void (*additive_backward)(const AdditiveRows&, const float* keys, index keys_row, const float* dscores, index dscores_row,
+                            const AdditiveGradients&);
+
+  void (*layer_norm_forward)(const LayerNorm&, const float* x, const float* beta, float epsilon, float* y, float* statistics);
+  void (*layer_norm_backward)(const LayerNorm&, const float* x, const float* statistics, const float* dy, float* dx,
+                              float* dgamma, float* dbeta);
 
   void (*sgd)(const Update&);
   void (*rmsprop)(const Update&);

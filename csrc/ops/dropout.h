@@ -10,11 +10,18 @@
 
 namespace recurlm {
 
-struct DropoutMask {
+struct DropoutKey {
   double rate;
   std::uint64_t seed;
-  std::uint32_t stream;  // which dropout of the model
-  std::uint64_t step;
+  std::uint64_t stream;  // which dropout of the model, below 2^48
+  std::uint64_t step;    // below 2^40
+};
+
+// What the elements [first, first + count) of a row of `cols` are multiplied by: 0 or 1 / (1 - rate). `first` is a multiple of 4.
+void dropout_factors(const DropoutKey& key, index row, index cols, index first, index count, float* factors);
+
+struct DropoutMask {
+  DropoutKey key;
   std::array<index, 3> shape;        // of x, padded in front with 1
   std::array<index, 3> noise_shape;  // each extent x's or 1
 };

@@ -81,6 +81,7 @@ class Graph:
                 continue
             call = tape.call(i)
             call.masks = [masks[tensor] for tensor in node.inputs]
+            call.arguments = node.arguments
             call.rows = rows[node.inputs[0]]
             call.distinct = self._takes_rows(node.outputs[0], tape)
             given = [values[tensor] for tensor in node.inputs]

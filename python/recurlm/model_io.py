@@ -12,7 +12,7 @@ import numpy as np
 
 from . import files, layers, losses, optimizers
 from .compiled import per_output
-from .layers.base import Layer, SymbolicTensor
+from .layers.base import Layer, Node, SymbolicTensor
 from .layers.core import InputLayer
 from .layers.recurrent import Recurrent
 from .tape import Parameter
@@ -166,6 +166,10 @@ def graph_config(model: Model) -> dict[str, Any]:
     place = {node: i for i, node in enumerate(nodes)}
     order = {layer: i for i, layer in enumerate(graph.layers)}
 
+    def described(node: Node) -> dict[str, Any]:
+        entry = {"layer": order[node.layer], "inputs": references(node.inputs)}
+        return entry | {"arguments": node.arguments} if node.arguments else entry
+
     def references(tensors: list[SymbolicTensor]) -> list[list[int]]:
         return [[place[tensor.node], tensor.index] for tensor in tensors]
 
@@ -173,7 +177,7 @@ def graph_config(model: Model) -> dict[str, Any]:
         "name": model.name,
         "seed": model.seed,
         "layers": layer_configs(graph.layers),
-        "nodes": [{"layer": order[node.layer], "inputs": references(node.inputs)} for node in nodes],
+        "nodes": [described(node) for node in nodes],
         "outputs": references(graph.outputs),
     }
 
@@ -192,7 +196,7 @@ def model_from_config(config: Mapping[str, Any]) -> Model:
                 inputs.append(layer.tensor)
                 results.append([layer.tensor])
             else:
-                outputs = layer.apply([results[i][k] for i, k in node["inputs"]])
+                outputs = layer.apply([results[i][k] for i, k in node["inputs"]], arguments=node.get("arguments"))
                 results.append(outputs if isinstance(outputs, list) else [outputs])
         return Model(inputs, [results[i][k] for i, k in config["outputs"]], config["name"], seed=config["seed"])
     except (KeyError, IndexError, TypeError, AttributeError) as error:

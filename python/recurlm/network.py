@@ -96,7 +96,7 @@ class Network:
         made: dict[SymbolicTensor, SymbolicTensor] = dict(zip(self.inputs, given, strict=True))
         for node in self.graph.nodes:
             if node.inputs:
-                results = node.layer.apply([made[tensor] for tensor in node.inputs])
+                results = node.layer.apply([made[tensor] for tensor in node.inputs], arguments=node.arguments)
                 made.update(zip(node.outputs, _as_list(results), strict=True))
         tensors = [made[tensor] for tensor in self.outputs]
         return tensors[0] if len(tensors) == 1 else tensors

@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -30,7 +30,7 @@ class Parameter:
         self.name = name
         self.regularizer = regularizer
         self.constraint = constraint
-        self.value = np.ascontiguousarray(value, np.float32)
+        self.value = np.asarray(value, np.float32, order="C")
         self.version = 0
         self.grad_is_zero = True
         self._grad: Float | None = None
@@ -67,6 +67,7 @@ class Call:
         self.rows: Ids | None = None
         self.distinct = False  # whether the output may be distinct rows
         self.wanted: list[bool] = []  # for each input, whether its gradient is needed
+        self.arguments: Mapping[str, Any] = {}  # of the node, beside its inputs
         self.saved: dict[str, Any] = {}
         self._flat: dict[str, Array] = {}
         self._children: dict[str, Call] = {}
@@ -91,8 +92,9 @@ class Call:
     def child(self, name: str) -> "Call":
         """The memory of a layer inside the layer of the node."""
         if name not in self._children:
-            # The index is a stream of random numbers too: a node's is small, a child's lies in the upper half.
-            self._children[name] = Call(self.tape, zlib.crc32(name.encode(), self.index) | 1 << 31)
+            # The index is a stream of random numbers too: below its lower 24 bits, the node's, the path within it.
+            path = zlib.crc32(name.encode(), self.index >> 24) & 0xFFFFFF
+            self._children[name] = Call(self.tape, self.index & 0xFFFFFF | path << 24)
         return self._children[name]
 
 
@@ -160,12 +162,12 @@ class Tape:
 
     def rows_of(self, parameter: Parameter) -> Ids | None:
         """The distinct rows of its gradient that were written; None where that may be most of them, or all."""
-        rows, size = self.written[parameter], parameter.shape[0]
-        if rows is None or sum(ids.size for ids in rows) > size // 2:
+        rows = self.written[parameter]
+        if rows is None or sum(ids.size for ids in rows) > parameter.shape[0] // 2:
             return None
         ids = rows[0] if len(rows) == 1 else np.concatenate(rows)
         distinct, places = np.empty_like(ids), np.empty_like(ids)
-        return distinct[: _core.distinct_ids(ids, size, distinct, places, self.workspace)]
+        return distinct[: _core.distinct_ids(ids, parameter.shape[0], distinct, places, self.workspace)]
 
     @contextmanager
     def gradients(self) -> Iterator[None]:

@@ -8,6 +8,8 @@
 #include "cases.h"
 #include "cpu/isa.h"
 #include "cpu/threads.h"
+#include "ops/attention.h"
+#include "ops/layer_norm.h"
 #include "ops/linear.h"
 #include "ops/losses.h"
 #include "ops/optimizers.h"
@@ -53,9 +55,9 @@ CellSpec cell_spec(const Case& c) {
           static_cast<kernels::Activation>(c.option("activation")), c.option("reset_after") != 0, precision(c)};
 }
 
-std::vector<unsigned char> mask_bytes(const Case& c) {
-  if (!c.has("mask")) return {};
-  const auto& ints = c.array("mask").ints;
+std::vector<unsigned char> mask_bytes(const Case& c, const std::string& name = "mask") {
+  if (!c.has(name)) return {};
+  const auto& ints = c.array(name).ints;
   return {ints.begin(), ints.end()};
 }
 
@@ -95,6 +97,44 @@ void replay_recurrent(const Case& c) {
   c.check("dkernel", dkernel);
   c.check("drecurrent_kernel", drecurrent);
   c.check("dbias", dbias);
+}
+
+void replay_attention(const Case& c) {
+  Workspace workspace;
+  const auto& query = c.array("query").shape;
+  const auto& value = c.array("value").shape;
+  const index heads = c.option("heads");
+  const auto query_mask = mask_bytes(c, "query_mask"), key_mask = mask_bytes(c, "key_mask");
+  auto probabilities = c.unwritten("probabilities"), output = c.unwritten("output");
+  const Attention a{query.at(0), value.at(0), query.at(1), heads, query.at(2) / heads, value.at(2) / heads,
+                    c.optional("query"), c.optional("key"), c.optional("value"), c.optional("additive"), c.number("scale"),
+                    c.option("causal") != 0, c.has("query_mask") ? query_mask.data() : nullptr,
+                    c.has("key_mask") ? key_mask.data() : nullptr, DropoutKey{}, probabilities.data()};
+  attention_forward(a, output.data(), workspace);
+  c.check("probabilities", probabilities);
+  c.check("output", output);
+  auto dquery = c.unwritten("dquery"), dkey = c.unwritten("dkey"), dvalue = c.unwritten("dvalue");
+  auto dadditive = a.additive ? c.unwritten("dadditive") : std::vector<float>{};
+  attention_backward(a, {c.optional("doutput"), dquery.data(), dkey.data(), dvalue.data(), a.additive ? dadditive.data() : nullptr},
+                     workspace);
+  c.check("dquery", dquery);
+  c.check("dkey", dkey);
+  c.check("dvalue", dvalue);
+  if (a.additive) c.check("dadditive", dadditive);
+}
+
+void replay_layer_norm(const Case& c) {
+  Workspace workspace;
+  const ConstMatrixView x = c.matrix("x");
+  auto y = c.unwritten("y"), dx = c.unwritten("dx"), dgamma = c.unwritten("dgamma"), dbeta = c.unwritten("dbeta");
+  std::vector<float> statistics(static_cast<std::size_t>(2 * x.rows));
+  layer_norm_forward(x, {c.optional("gamma"), c.optional("beta")}, c.number("epsilon"), y.data(), statistics.data());
+  layer_norm_backward(x, c.optional("gamma"), statistics.data(), c.optional("dy"), dx.data(), {dgamma.data(), dbeta.data(), false},
+                      workspace);
+  c.check("y", y);
+  c.check("dx", dx);
+  c.check("dgamma", dgamma);
+  c.check("dbeta", dbeta);
 }
 
 void replay_projection_cross_entropy(const Case& c) {
@@ -159,6 +199,8 @@ void replay_mean(const Case& c) {
 
 void replay(const Case& c) {
   if (c.family == "linear") return replay_linear(c);
+  if (c.family == "attention") return replay_attention(c);
+  if (c.family == "layer_norm") return replay_layer_norm(c);
   if (c.family == "recurrent") return replay_recurrent(c);
   if (c.family == "projection_cross_entropy") return replay_projection_cross_entropy(c);
   if (c.family == "loss") return replay_loss(c);

@@ -24,7 +24,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from tests.reference import linear, losses, optimizers, projection_cross_entropy
+from tests.reference import attention, layer_norm, linear, losses, optimizers, projection_cross_entropy
 from tests.reference.cases import BFLOAT16_CELLS, CELLS, RecurrentCase, double, normal, recurrent_case
 from tests.reference.precision import round_to_bfloat16
 
@@ -169,8 +169,53 @@ def mean_cases() -> Iterator[tuple[str, Values]]:
             yield f"{weight} {size}", values | {"expected mean": expected}
 
 
+def attention_cases() -> Iterator[tuple[str, Values]]:
+    # T, S, B, N, K, V; the last is large enough for its work to be divided among threads.
+    for sizes in [
+        (0, 3, 2, 1, 4, 4),
+        (3, 0, 2, 1, 4, 4),
+        (1, 1, 1, 1, 1, 1),
+        (33, 70, 2, 3, 33, 17),
+        (64, 64, 4, 2, 32, 32),
+    ]:
+        for additive, masked in itertools.product((False, True), repeat=2):
+            yield f"{sizes}{' additive' * additive}{' masked' * masked}", attention_values(sizes, additive, masked)
+
+
+def attention_values(sizes: tuple[int, ...], additive: bool, masked: bool) -> Values:
+    """Causal where nothing is masked."""
+    steps, keys, batch, heads, key_dim, value_dim = sizes
+    rng = np.random.default_rng(7)
+    query, key = normal(rng, steps, batch, heads * key_dim), normal(rng, keys, batch, heads * key_dim)
+    value, dy = normal(rng, keys, batch, heads * value_dim), normal(rng, steps, batch, heads * value_dim)
+    masks = [rng.random((extent, batch)) < 0.67 if masked else None for extent in (steps, keys)]
+    options = attention.Options(heads, 0.5, not masked, *masks)
+    weights = normal(rng, key_dim) if additive else None
+    inputs = double(query), double(key), double(value), None if weights is None else double(weights), options
+    p = attention.probabilities(*inputs[:2], *inputs[3:])
+    gradients = attention.backward(*inputs, 1.0, double(dy))
+    values: Values = {"query": query, "key": key, "value": value, "additive": weights, "doutput": dy, "heads": heads}
+    values |= {"scale": 0.5, "causal": options.causal, "query_mask": masks[0], "key_mask": masks[1], "tolerance": 2e-5}
+    values |= {
+        f"expected {name}": array for name, array in gradients.arrays().items() if name != "dadditive" or additive
+    }
+    return values | {"expected output": attention.forward(p, 1.0, inputs[2], heads), "expected probabilities": p}
+
+
+def layer_norm_cases() -> Iterator[tuple[str, Values]]:
+    for rows, width in [(0, 3), (1, 1), (65, 33), (3000, 97)]:
+        rng = np.random.default_rng(8)
+        x, gamma, beta, dy = normal(rng, rows, width), normal(rng, width), normal(rng, width), normal(rng, rows, width)
+        dx, dgamma, dbeta = layer_norm.backward(double(x), double(gamma), 1e-3, double(dy))
+        values: Values = {"x": x, "gamma": gamma, "beta": beta, "dy": dy, "epsilon": 1e-3, "tolerance": 1e-5}
+        values |= {"expected y": layer_norm.forward(double(x), double(gamma), double(beta), 1e-3)}
+        yield f"{rows}x{width}", values | {"expected dx": dx, "expected dgamma": dgamma, "expected dbeta": dbeta}
+
+
 FAMILIES = {
     "linear": linear_cases,
+    "attention": attention_cases,
+    "layer_norm": layer_norm_cases,
     "recurrent": recurrent_cases,
     "projection_cross_entropy": projection_cases,
     "loss": loss_cases,

@@ -29,6 +29,16 @@ def test_absolute_error(name: str, bound: float, sweep: Float32, isa: str) -> No
     assert error[worst] <= bound, f"{name}({sweep[worst]!r}) is off by {error[worst]:.3g}"
 
 
+def test_gelu(sweep: Float32, isa: str) -> None:
+    x = sweep[np.abs(sweep) < 1e30]
+    error = np.abs(forward("gelu", x) - activations.forward("gelu", double(x))) / (1.0 + np.abs(double(x)))
+    assert error.max() <= 2e-7, f"gelu({x[error.argmax()]!r}) is off by {error.max():.3g} (1 + |x|)"
+    gradient = calls.unwritten(*x.shape)
+    _core.activation_backward("gelu", x, np.ones_like(x), gradient)
+    error = np.abs(gradient - activations.gelu_derivative(double(x)))
+    assert error.max() <= 4e-7, f"the gradient of gelu at {x[error.argmax()]!r} is off by {error.max():.3g}"
+
+
 @pytest.mark.parametrize("name", ["sigmoid", "tanh"])
 def test_range(name: str, sweep: Float32, isa: str) -> None:
     """A gate that leaves [0, 1], or a tanh beyond 1, would let a state grow without bound."""
@@ -50,7 +60,7 @@ def test_exact(name: str, sweep: Float32, isa: str) -> None:
     np.testing.assert_array_equal(forward(name, sweep), activations.forward(name, double(sweep)))
 
 
-@pytest.mark.parametrize("name", ["linear", "tanh", "sigmoid", "relu", "softmax"])
+@pytest.mark.parametrize("name", ["linear", "tanh", "sigmoid", "relu", "gelu", "softmax"])
 @pytest.mark.parametrize("shape", [(0,), (1,), (7,), (0, 3), (3, 1), (5, 17), (2, 3, 33), (300, 50)], ids=str)
 def test_forward_and_backward(name: str, shape: tuple[int, ...], isa: str, threads: int) -> None:
     rng = np.random.default_rng(1)
@@ -60,12 +70,14 @@ def test_forward_and_backward(name: str, shape: tuple[int, ...], isa: str, threa
         gradient = softmax.backward(expected, double(dy))
     else:
         expected = activations.forward("linear" if name == "softmax" else name, double(x))
-        gradient = activations.backward("linear" if name == "softmax" else name, expected, double(dy))
+        known = double(x) if name == "gelu" else expected
+        gradient = activations.backward("linear" if name == "softmax" else name, known, double(dy))
     y = forward(name, x)
+    kept = x if name == "gelu" else y
     # The bounds above; softmax divides by a sum of up to 50 exponentials.
     calls.assert_close(y, expected, 5e-7)
     dx = calls.unwritten(*shape)
-    _core.activation_backward(name, y, dy, dx)
+    _core.activation_backward(name, kept, dy, dx)
     # Twice the error of y, times |dy| of up to 4.
     calls.assert_close(dx, gradient, 4e-6)
 
@@ -73,11 +85,11 @@ def test_forward_and_backward(name: str, shape: tuple[int, ...], isa: str, threa
     _core.activation_forward(name, in_place, in_place)
     np.testing.assert_array_equal(in_place, y)
     in_place = dy.copy()
-    _core.activation_backward(name, y, in_place, in_place)
+    _core.activation_backward(name, kept, in_place, in_place)
     np.testing.assert_array_equal(in_place, dx)
 
 
-@pytest.mark.parametrize("name", ["linear", "tanh", "sigmoid", "relu"])
+@pytest.mark.parametrize("name", ["linear", "tanh", "sigmoid", "relu", "gelu"])
 def test_special_values(name: str, isa: str) -> None:
     """NaN must come through, or a training run that has gone wrong would go on unnoticed."""
     x = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0], np.float32)

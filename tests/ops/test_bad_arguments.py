@@ -102,9 +102,28 @@ def loss_arguments() -> dict[str, dict[str, Any]]:
     }
 
 
+def attention_arguments() -> dict[str, dict[str, Any]]:
+    arrays = {"query": inputs(3, 2, 4), "key": inputs(5, 2, 4), "value": inputs(5, 2, 6)}
+    how = {"workspace": _core.Workspace(), "heads": 2, "additive": inputs(2), "dropout": 0.5}
+    how |= {"query_mask": np.ones((3, 2), bool), "key_mask": np.ones((5, 2), bool)}
+    forward = {**arrays, **how, "output": output(3, 2, 6), "probabilities": output(2, 2, 3, 5)}
+    backward = {**arrays, **how, "probabilities": inputs(2, 2, 3, 5), "doutput": inputs(3, 2, 6)}
+    backward |= {"dquery": output(3, 2, 4), "dkey": output(5, 2, 4), "dvalue": output(5, 2, 6), "dadditive": output(2)}
+    rows = {"x": inputs(3, 5), "gamma": inputs(5)}
+    normal = {**rows, "beta": inputs(5), "epsilon": 1e-3, "y": output(3, 5), "statistics": output(3, 2)}
+    gradients = {**rows, "statistics": inputs(3, 2), "dy": inputs(3, 5), "dx": output(3, 5), "dgamma": output(5)}
+    gradients |= {"dbeta": output(5), "workspace": _core.Workspace()}
+    return {
+        "attention_forward": forward,
+        "attention_backward": backward,
+        "layer_norm_forward": normal,
+        "layer_norm_backward": gradients,
+    }
+
+
 def make_arguments() -> dict[str, dict[str, Any]]:
     """Valid arguments of every function, by name."""
-    return {**recurrent_arguments(), **row_arguments(), **loss_arguments()}
+    return {**recurrent_arguments(), **row_arguments(), **loss_arguments(), **attention_arguments()}
 
 
 ARGUMENTS = [
@@ -173,12 +192,41 @@ def test_the_arguments_above_are_good(function: str) -> None:
         ("input_dim", {"kind": "lstm", "input_dim": 0, "units": 4}),
         ("units", {"kind": "gru", "input_dim": 3, "units": -1}),
         ("activation", {"kind": "rnn", "input_dim": 3, "units": 4, "activation": "swish"}),
+        ("activation", {"kind": "rnn", "input_dim": 3, "units": 4, "activation": "gelu"}),
         ("activation", {"kind": "lstm", "input_dim": 3, "units": 4, "activation": "relu"}),
     ],
 )
 def test_bad_cell(name: str, arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=name):
         _core.Cell(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed"),
+    [
+        ("heads", {"heads": 0}),
+        ("query", {"heads": 3}),
+        ("value", {"value": inputs(5, 2, 5)}),
+        ("dropout", {"dropout": 1.0}),
+        ("dropout", {"dropout": float("nan")}),
+        ("key", {"key": inputs(5, 2, 6)}),
+        ("additive", {"additive": inputs(4)}),
+    ],
+)
+def test_bad_attention(name: str, changed: dict[str, Any]) -> None:
+    for function in ("attention_forward", "attention_backward"):
+        with pytest.raises(ValueError, match=rf"\b{name}\b"):
+            getattr(_core, function)(**{**attention_arguments()[function], **changed})
+
+
+def test_dadditive_needs_additive() -> None:
+    with pytest.raises(ValueError, match="dadditive"):
+        _core.attention_backward(**{**attention_arguments()["attention_backward"], "additive": None})
+
+
+def test_bad_epsilon() -> None:
+    with pytest.raises(ValueError, match="epsilon"):
+        _core.layer_norm_forward(**{**attention_arguments()["layer_norm_forward"], "epsilon": -1.0})
 
 
 def test_a_cell_and_its_state_c_go_together() -> None:

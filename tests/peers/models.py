@@ -10,12 +10,14 @@ import numpy.typing as npt
 from bench.configs import Config, Ids
 from bench.data import token_stream, windows
 
-CellName = Literal["rnn", "gru", "lstm"]
+CellName = Literal["rnn", "gru", "lstm", "attention"]
 CELLS: Sequence[CellName] = ("rnn", "gru", "lstm")
 
 
 def small_model(cell: CellName) -> Config:
     """Two layers; widths that are no multiple of a vector."""
+    if cell == "attention":
+        return Config("small-attention", "char", 65, 45, 45, layers=2, batch=9, steps=14, cell=cell, heads=3)
     return Config(f"small-{cell}", "char", 65, embedding=30, units=45, layers=2, batch=9, steps=14, cell=cell)
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from bench.configs import BETA_1, BETA_2, CLIP_NORM, EPSILON, initial_weights
 from bench.programs.recurlm_training import language_model
+from recurlm import Model
 from recurlm.optimizers import SGD, Adam, Optimizer
 from tests.peers.models import CELLS, CellName, batches, largest_difference, small_model
 from tests.peers.torch_weights import from_torch_layers
@@ -57,23 +58,40 @@ def keras_sgd() -> Optimizer:
     return SGD(SGD_RATE, global_clipnorm=CLIP_NORM)
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(keras_sgd, TorchSgd), (keras_adam, TorchAdam)], ids=["sgd", "adam"])
-@pytest.mark.parametrize("cell", CELLS)
-def test_training_follows_the_loss_curve(
-    cell: CellName, ours: Callable[[], Optimizer], theirs: Callable[[], TorchSgd | TorchAdam]
-) -> None:
+OPTIMIZERS = pytest.mark.parametrize(
+    ("ours", "theirs"), [(keras_sgd, TorchSgd), (keras_adam, TorchAdam)], ids=["sgd", "adam"]
+)
+
+
+def follow(cell: CellName, ours: Optimizer, theirs: TorchSgd | TorchAdam) -> tuple[Model, TorchProgram]:
+    """Both trained side by side."""
     config = small_model(cell)
     weights = initial_weights(config)
-    model = language_model(config, weights, ours())
-    program, optimizer = TorchProgram(config, weights), theirs()
+    model, program = language_model(config, weights, ours), TorchProgram(config, weights)
     losses, expected = [], []
     for ids, targets in batches(config, STEPS):
         losses.append(float(model.train_on_batch(ids, targets)))
         expected.append(program.loss_and_gradients(ids, targets))
-        optimizer.update(program.parameters)
+        theirs.update(program.parameters)
     assert largest_difference(losses, expected) < 1e-3
     assert losses[-1] < losses[0] - 0.5
+    return model, program
 
+
+@OPTIMIZERS
+@pytest.mark.parametrize("cell", CELLS)
+def test_training_follows_the_loss_curve(
+    cell: CellName, ours: Callable[[], Optimizer], theirs: Callable[[], TorchSgd | TorchAdam]
+) -> None:
+    model, program = follow(cell, ours(), theirs())
     cells = {name: parameter.detach().numpy() for name, parameter in program.cells.named_parameters()}
     for mine, other in zip(model.get_weights()[1:-2], from_torch_layers(cell, cells), strict=True):
         np.testing.assert_allclose(mine, other, rtol=0, atol=1e-3)
+
+
+@OPTIMIZERS
+def test_attention_follows_the_loss_curve(
+    ours: Callable[[], Optimizer], theirs: Callable[[], TorchSgd | TorchAdam]
+) -> None:
+    model, program = follow("attention", ours(), theirs())
+    np.testing.assert_allclose(model.get_weights()[1], program.cells.positions.detach().numpy(), rtol=0, atol=1e-3)

@@ -27,7 +27,7 @@ def test_embedding_picks_rows_and_names_bad_ids() -> None:
         layer(tokens.astype(np.float64))
 
 
-@pytest.mark.parametrize("activation", ["linear", "tanh", "sigmoid", "relu", "softmax"])
+@pytest.mark.parametrize("activation", ["linear", "tanh", "sigmoid", "relu", "gelu", "softmax"])
 @pytest.mark.parametrize("shape", [(4, 3), (2, 5, 3)])
 def test_dense_is_the_equation(activation: str, shape: tuple[int, ...]) -> None:
     layer = Dense(6, activation=activation)
@@ -40,7 +40,7 @@ def test_dense_is_the_equation(activation: str, shape: tuple[int, ...]) -> None:
     np.testing.assert_allclose(layer(x), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("activation", ["linear", "tanh", "sigmoid", "softmax"])
+@pytest.mark.parametrize("activation", ["linear", "tanh", "sigmoid", "gelu", "softmax"])
 def test_gradients_of_a_two_layer_graph(activation: str) -> None:
     x = Input((4,))
     model = Model(x, Dense(3, activation)(Dense(5, "tanh")(x)))
@@ -130,7 +130,10 @@ def test_weights_are_checked_before_any_is_changed() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Dense(3, "gelu"), "activation must be one of linear, tanh, sigmoid, relu, softmax, got 'gelu'"),
+        (
+            lambda: Dense(3, "swish"),
+            "activation must be one of linear, tanh, sigmoid, relu, gelu, softmax, got 'swish'",
+        ),
         (lambda: Dense(0), "units must be a positive integer, got 0"),
         (lambda: Embedding(2.5, 3), "input_dim must be a positive integer, got 2.5"),
         (lambda: Dropout(1.5), "rate must be a number from 0 to 1, got 1.5"),
@@ -164,6 +167,11 @@ def test_configurations_make_the_same_layer(name: str) -> None:
         "Bidirectional": {"layer": LSTM(3, return_state=True), "merge_mode": "sum", "trainable": False},
         "TimeDistributed": {"layer": Dense(3, "relu")},
         **{key: {"keepdims": True} for key in ("GlobalAveragePooling1D", "GlobalMaxPooling1D")},
+        "Attention": {"use_scale": True, "score_mode": "concat", "dropout": 0.1, "seed": 4},
+        "AdditiveAttention": {"use_scale": False, "dropout": 0.1, "seed": 4},
+        "MultiHeadAttention": {"num_heads": 2, "key_dim": 3, "value_dim": 4, "output_shape": (5,), "use_bias": False},
+        "LayerNormalization": {"epsilon": 1e-5, "center": False, "gamma_initializer": "he_normal"},
+        "PositionEmbedding": {"sequence_length": 5, "initializer": "he_normal"},
         **{key: {"units": 3, "return_state": True, "go_backwards": True} for key in ("GRU", "LSTM", "SimpleRNN")},
     }
     layer: Layer = getattr(layers, name)(**arguments.get(name, {"name": "given"}))

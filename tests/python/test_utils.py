@@ -51,7 +51,7 @@ def test_pad_sequences_of_vectors_and_bad_input() -> None:
     "name",
     [
         *("model", "layers.core", "layers.cells", "losses", "metrics", "initializers", "regularizers", "constraints"),
-        *("optimizers", "utils"),
+        *("layers.multi_head_attention", "optimizers", "utils"),
     ],
 )
 def test_examples_in_docstrings(name: str) -> None:

@@ -12,6 +12,7 @@ Every function checks its arguments and raises ``TypeError`` (dtype, layout), ``
 ``IndexError`` (ids out of range); a failed check writes nothing.
 """
 
+from ._attention import *
 from ._infer import *
 from ._losses import *
 from ._machine import *

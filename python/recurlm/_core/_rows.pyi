@@ -47,10 +47,10 @@ def zero_rows(ids: Ids, table: Float) -> None:
     """``table[ids[r]] = 0``: undoes an ``embedding_backward`` without touching the other rows."""
 
 def activation_forward(name: str, x: Float, y: Float) -> None:
-    """``name`` is linear, tanh, sigmoid, relu or softmax (over the last axis); x, y of any equal shape; y may be x."""
+    """``name``: linear, tanh, sigmoid, relu, gelu or softmax (over the last axis). y, of x's shape, may be x."""
 
 def activation_backward(name: str, y: Float, dy: Float, dx: Float) -> None:
-    """``dx`` from the activation's output ``y``; dx may be dy."""
+    """``dx`` from the activation's output ``y`` or, for gelu, its input in place of y; dx may be dy."""
 
 def dropout(
     x: Float, y: Float, rate: float, seed: int, stream: int, step: int, noise_shape: tuple[int, ...] | None = None

@@ -1,11 +1,15 @@
 """Layers, with Keras's names, arguments, defaults, weight order and gate order."""
 
 from .activation import Activation
+from .attention import AdditiveAttention, Attention
 from .base import Layer, SymbolicTensor
 from .cells import GRU, LSTM, SimpleRNN
 from .core import Dense, Embedding, Input, InputLayer, Masking
 from .merging import Add, Average, Concatenate, Multiply, Subtract
+from .multi_head_attention import MultiHeadAttention
+from .normalization import LayerNormalization
 from .pooling import GlobalAveragePooling1D, GlobalMaxPooling1D
+from .position import PositionEmbedding
 from .regularization import Dropout, SpatialDropout1D
 from .reshaping import Flatten, Permute, RepeatVector, Reshape
 from .serialization import deserialize, serialize
@@ -16,6 +20,8 @@ __all__ = [
     "LSTM",
     "Activation",
     "Add",
+    "AdditiveAttention",
+    "Attention",
     "Average",
     "Bidirectional",
     "Concatenate",
@@ -28,9 +34,12 @@ __all__ = [
     "Input",
     "InputLayer",
     "Layer",
+    "LayerNormalization",
     "Masking",
+    "MultiHeadAttention",
     "Multiply",
     "Permute",
+    "PositionEmbedding",
     "RepeatVector",
     "Reshape",
     "SimpleRNN",

@@ -2,15 +2,16 @@
 
 from typing import Any
 
-from .. import _core
+import numpy as np
+
 from ..tape import Call
 from ..typing import Array, Float
 from .base import Layer
-from .core import ACTIVATIONS, check_activation
+from .core import ACTIVATIONS, activate, activation_gradient, check_activation
 
 
 class Activation(Layer):
-    """``activation`` of its input: linear, tanh, sigmoid, relu or softmax (over the last axis).
+    """``activation`` of its input: linear, tanh, sigmoid, relu, gelu or softmax (over the last axis).
 
     A cross-entropy is computed without forming probabilities only where ``Dense(activation="softmax")`` ends a model.
     """
@@ -20,14 +21,13 @@ class Activation(Layer):
         self.activation = check_activation(self.name, "activation", activation, ACTIVATIONS)
 
     def forward(self, call: Call, inputs: list[Array]) -> list[Array]:
-        y = call.saved["y"] = call.buffer("y", inputs[0].shape)
-        _core.activation_forward(self.activation, inputs[0], y)
-        return [y]
+        x = call.buffer("y", inputs[0].shape)
+        np.copyto(x, inputs[0])
+        return [activate(call, self.activation, x)]
 
     def backward(self, call: Call, grads: list[Float | None]) -> list[Float | None]:
-        if (dy := grads[0]) is not None:
-            _core.activation_backward(self.activation, call.saved["y"], dy, dy)
-        return [dy]
+        dy = grads[0]
+        return [None if dy is None else activation_gradient(call, self.activation, dy)]
 
     def get_config(self) -> dict[str, Any]:
         return super().get_config() | {"activation": self.activation}

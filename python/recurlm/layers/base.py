@@ -1,6 +1,6 @@
 """What every layer has: a name, parameters, and a place in a graph."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -34,11 +34,14 @@ class SymbolicTensor:
 
 
 class Node:
-    """One call of a layer on symbolic tensors."""
+    """One call of a layer on symbolic tensors, with the arguments of that call."""
 
-    def __init__(self, layer: "Layer", inputs: list[SymbolicTensor]) -> None:
+    def __init__(
+        self, layer: "Layer", inputs: list[SymbolicTensor], arguments: Mapping[str, Any] | None = None
+    ) -> None:
         self.layer = layer
         self.inputs = inputs
+        self.arguments = dict(arguments or {})
         specs = layer.output_specs([tensor.shape for tensor in inputs])
         self.outputs = [SymbolicTensor(shape, dtype, self, index) for index, (shape, dtype) in enumerate(specs)]
 
@@ -52,6 +55,7 @@ class Layer:
     """
 
     takes_ids: ClassVar[bool] = False
+    call_arguments: ClassVar[tuple[str, ...]] = ()  # what a call may be given beside its inputs, as JSON can hold it
     needs_extents: ClassVar[bool] = False  # whether the width of its output depends on the number of steps
     # Each of these weights has arguments, and attributes, ``<name>_regularizer`` and ``<name>_constraint``.
     weight_options: ClassVar[tuple[str, ...]] = ()
@@ -126,8 +130,18 @@ class Layer:
         """Record a node if ``inputs`` is symbolic, else compute: batch-first arrays in, batch-first arrays out."""
         return self.apply(_listed(inputs), training=training, mask=mask)
 
-    def apply(self, inputs: list[Any], *, training: bool = False, mask: Any = None) -> Any:
-        """``__call__`` on a list of tensors or of arrays."""
+    def apply(
+        self,
+        inputs: list[Any],
+        *,
+        training: bool = False,
+        mask: Any = None,
+        arguments: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """``__call__`` on a list of tensors or of arrays; ``arguments`` are those that this call alone has."""
+        for name in arguments or ():
+            if name not in self.call_arguments:
+                raise TypeError(f"{self.name}: a call has no argument {name!r}")
         symbolic = [isinstance(value, SymbolicTensor) for value in inputs]
         if any(symbolic):
             if not all(symbolic):
@@ -138,9 +152,9 @@ class Layer:
                     "on training, and masks come from Embedding(mask_zero=True) and Masking"
                 )
             self.ensure_built([tensor.shape for tensor in inputs])
-            outputs: list[Any] = list(Node(self, inputs).outputs)
+            outputs: list[Any] = list(Node(self, inputs, arguments).outputs)
         else:
-            outputs = self._compute([np.asarray(value) for value in inputs], training, mask)
+            outputs = self._compute([np.asarray(value) for value in inputs], training, mask, arguments or {})
         return outputs[0] if len(outputs) == 1 else outputs
 
     def ensure_built(self, shapes: list[Shape]) -> None:
@@ -153,10 +167,10 @@ class Layer:
     def check_inputs(self, shapes: list[Shape]) -> None:
         """ValueError where the layer cannot take inputs of these shapes."""
 
-    def _compute(self, inputs: list[Array], training: bool, mask: Any) -> list[Array]:
+    def _compute(self, inputs: list[Array], training: bool, mask: Any, arguments: Mapping[str, Any]) -> list[Array]:
         self.ensure_built([value.shape for value in inputs])
         call = Tape().call(0)
-        call.tape.training = training
+        call.tape.training, call.arguments = training, arguments
         inner = [to_inner(call, f"input {i}", value, self.id_limit()) for i, value in enumerate(inputs)]
         given = list(mask) if _is_list_of(mask, len(inner)) else [mask] + [None] * (len(inner) - 1)
         axes = None if self.id_limit() is not None else -1

@@ -12,7 +12,7 @@ from ..typing import Array, Float, Ids, Mask, Shape
 from .base import Layer, Node, SymbolicTensor, check_positive, shown
 from .regularization import Purpose, check_rate, draw_factors
 
-ACTIVATIONS = ("linear", "tanh", "sigmoid", "relu", "softmax")
+ACTIVATIONS = ("linear", "tanh", "sigmoid", "relu", "gelu", "softmax")
 
 
 def check_activation(layer: str, name: str, value: Any, supported: Sequence[str]) -> str:
@@ -21,6 +21,22 @@ def check_activation(layer: str, name: str, value: Any, supported: Sequence[str]
     if activation not in supported:
         raise ValueError(f"{layer}: {name} must be one of {', '.join(supported)}, got {value!r}")
     return str(activation)
+
+
+def activate(call: Call, activation: str, x: Float) -> Float:
+    """The activation's value, in place of x but for gelu, whose gradient needs x: it does not follow from the value."""
+    y = call.buffer("activated", x.shape) if activation == "gelu" else x
+    if activation != "linear":
+        _core.activation_forward(activation, x, y)
+    call.saved["activation"] = x
+    return y
+
+
+def activation_gradient(call: Call, activation: str, dy: Float) -> Float:
+    """From the gradient of what ``activate`` gave to that of x, in place."""
+    if activation != "linear":
+        _core.activation_backward(activation, call.saved["activation"], dy, dy)
+    return dy
 
 
 class InputLayer(Layer):
@@ -183,7 +199,7 @@ class LinearGradients(NamedTuple):
 
 
 class Dense(Layer):
-    """``activation(x @ kernel + bias)`` at every position; activation: linear, tanh, sigmoid, relu or softmax.
+    """``activation(x @ kernel + bias)`` at every position; activation: linear, tanh, sigmoid, relu, gelu or softmax.
 
     ``tied_to`` (not in Keras) takes an ``Embedding`` whose table, transposed, is the kernel: ``units`` must be its
     ``input_dim``, the input width its ``output_dim``, and ``weights`` holds the bias alone.
@@ -256,17 +272,11 @@ class Dense(Layer):
         return y.reshape(*x.shape[:-1], self.units)
 
     def forward(self, call: Call, inputs: list[Array]) -> list[Array]:
-        y = self.linear(call, inputs[0])
-        if self.activation != "linear":
-            _core.activation_forward(self.activation, y, y)
-        call.saved["y"] = y
-        return [y]
+        return [activate(call, self.activation, self.linear(call, inputs[0]))]
 
     def backward(self, call: Call, grads: list[Float | None]) -> list[Float | None]:
         dy = grads[0]
-        if dy is not None and self.activation != "linear":
-            _core.activation_backward(self.activation, call.saved["y"], dy, dy)
-        return [None if dy is None else self.linear_backward(call, dy)]
+        return [None if dy is None else self.linear_backward(call, activation_gradient(call, self.activation, dy))]
 
     def linear_backward(self, call: Call, dy: Float) -> Float | None:
         """From the gradient of the logits to that of the input."""

@@ -22,7 +22,7 @@ class Purpose(IntEnum):
     IDS = 3
 
 
-_NODES = 1 << 20  # a model may have; the core's streams have 24 bits
+_NODES = 1 << 20  # a model may have: purposes stand in the next bits of a stream
 
 
 class Dropout(Layer):
