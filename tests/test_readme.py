@@ -11,10 +11,10 @@ TEXT = "ROMEO: to be or not to be, that is the question.\n" * 150
 
 
 def test_there_are_blocks() -> None:
-    assert len(BLOCKS) == 2
+    assert len(BLOCKS) == 4
 
 
-@pytest.mark.parametrize("block", BLOCKS, ids=["language model", "layers"])
+@pytest.mark.parametrize("block", BLOCKS, ids=["language model", "layers", "training", "choosing"])
 def test_block(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("input.txt", "held_out.txt"):

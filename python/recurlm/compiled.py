@@ -45,7 +45,7 @@ class Compiled:
     def run(self, tape: Tape, batch: Batch, wanted: Any = None) -> tuple[float, list[Seed]]:
         """Loss of a batch and, if ``wanted`` is given, where its backward pass starts; counts it in."""
         if len(batch.targets) != len(self.heads):
-            raise ValueError("y is needed to compute a loss, got None")
+            raise ValueError("y is needed to compute a loss, got None; batches (x, y) come from an iterator, iter(...)")
         skip = [head.node for head in self.heads if head.projection is not None]
         activations = self.graph.forward(tape, batch.x, skip)
         total, seeds, each = self._weight_penalty(), list[Seed](), list[float]()

@@ -227,6 +227,8 @@ class Layer:
 
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Copy ``weights`` in; ValueError on another number or shape, and then nothing is changed."""
+        if not self.built:
+            raise ValueError(f"{self.name} has no weights yet: it gets them when it is first called")
         assign(self.name, self.weights, weights)
 
     def sublayers(self) -> dict[str, "Layer"]:
