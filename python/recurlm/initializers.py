@@ -61,6 +61,18 @@ class Ones(Initializer):
         return np.ones(shape, np.float32)
 
 
+class Identity(Initializer):
+    """The identity matrix times ``gain``, with zeros beside it where the shape is no square (Le et al., 2015)."""
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = gain
+
+    def __call__(self, shape: Shape) -> Float:
+        if len(shape) != 2:
+            raise ValueError(f"Identity needs a shape of two dimensions, got {tuple(shape)}")
+        return np.asarray(np.float32(self.gain) * np.eye(*shape, dtype=np.float32))
+
+
 class RandomUniform(Initializer):
     """Uniform from ``minval`` to ``maxval``."""
 
@@ -242,7 +254,17 @@ def _scaled(values: Float, factor: float, offset: float = 0.0) -> Float:
 _CLASSES: dict[str, Callable[..., Initializer]] = {
     cls.__name__: cls
     for cls in (
-        *(Constant, Zeros, Ones, RandomUniform, RandomNormal, TruncatedNormal, VarianceScaling, GlorotUniform),
+        *(
+            Constant,
+            Zeros,
+            Ones,
+            Identity,
+            RandomUniform,
+            RandomNormal,
+            TruncatedNormal,
+            VarianceScaling,
+            GlorotUniform,
+        ),
         *(GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal, Orthogonal),
     )
 }

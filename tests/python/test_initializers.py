@@ -34,6 +34,13 @@ def test_orthogonal(shape: tuple[int, ...]) -> None:
         initializers.Orthogonal()((3,))
 
 
+def test_identity() -> None:
+    np.testing.assert_array_equal(initializers.get("identity")((3, 3)), np.eye(3))
+    np.testing.assert_array_equal(initializers.Identity(0.5)((2, 4)), 0.5 * np.eye(2, 4))
+    with pytest.raises(ValueError, match=r"two dimensions, got \(3,\)"):
+        initializers.Identity()((3,))
+
+
 def test_orthogonal_matrices_are_spread_evenly() -> None:
     # For Haar's measure the entries of an n x n matrix have variance 1/n and the trace has variance 1.
     traces = np.array([np.trace(initializers.Orthogonal(seed=i)((8, 8))) for i in range(400)])
