@@ -22,11 +22,14 @@ class Worker:
 
     def __init__(self, name: str, build: Callable[[], Task], threads: int) -> None:
         self.name = name
-        os.environ.update(library_settings(threads))  # inherited by the child, whose libraries read them on import
         context = multiprocessing.get_context("spawn")  # a fork would inherit the parent's memory and thread pools
         self.connection, remote = context.Pipe()
         self.process = context.Process(target=serve, args=(remote, build), daemon=True)
+        before = dict(os.environ)
+        os.environ.update(library_settings(threads))  # inherited by the child, whose libraries read them on import
         self.process.start()
+        os.environ.clear()
+        os.environ.update(before)
         remote.close()
         self.receive()  # the task is built
 

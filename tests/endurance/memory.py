@@ -8,7 +8,6 @@ Resident memory is what the kernel counts: pages of mapped files included.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -67,23 +66,25 @@ def train(text: Path, kind: str, steps: int, folder: Path) -> Peak:
     held_out = ["--validation-split", "0.001"]  # all of a tenth would be validated for hours
     with (folder / f"{kind}.log").open("w+") as log:
         process = subprocess.Popen([*command, *arguments, *held_out], stdout=log, stderr=log)
-        anonymous = _watch(process)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        anonymous.join()
+        watch = _watch(process)
+        process.wait()
+        watch.join()
         log.seek(0)
         if process.returncode:
             raise RuntimeError(log.read())
-    return Peak(time.perf_counter() - start, usage.ru_maxrss / 1024, anonymous.peak / 1024)
+    return Peak(time.perf_counter() - start, watch.resident / 1024, watch.anonymous / 1024)
 
 
 class _Watch(threading.Thread):
-    """Reads what memory of a process belongs to no file, until it ends; ``peak`` in kB."""
+    """Reads what memory a process takes until it ends, at most, in kB.
+
+    What the kernel tells when it has ended includes the process that started it, before it became another.
+    """
 
     def __init__(self, status: Path) -> None:
         super().__init__()
         self.status = status
-        self.peak = 0
+        self.resident = self.anonymous = 0
 
     def run(self) -> None:
         while True:
@@ -93,8 +94,9 @@ class _Watch(threading.Thread):
                 return
             if "RssAnon" not in fields:  # it has ended
                 return
-            self.peak = max(self.peak, int(fields["RssAnon"].split()[0]))
-            time.sleep(0.1)
+            self.anonymous = max(self.anonymous, int(fields["RssAnon"].split()[0]))
+            self.resident = int(fields["VmHWM"].split()[0])
+            time.sleep(0.05)
 
 
 def _watch(process: subprocess.Popen[bytes]) -> _Watch:

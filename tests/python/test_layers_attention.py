@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recurlm import Input, Model, _core, layers, set_num_threads
+from recurlm import Input, Model, _core, get_num_threads, layers, set_num_threads
 from recurlm.layers import (
     Add,
     AdditiveAttention,
@@ -172,13 +172,13 @@ def block_model() -> Model:
 
 def test_any_number_of_threads_gives_the_same_bits() -> None:
     x, y = ids(RNG, V, 16, 40), ids(RNG, V, 16, 40)
-    results = []
+    results, before = [], get_num_threads()
     for threads in (1, 2, 7):
         set_num_threads(threads)
         model = block_model()
         losses = [model.train_on_batch(x, y) for _ in range(3)]
         results.append([np.array(losses), *model.get_weights(), model.predict(x[:3], verbose=0)])
-    set_num_threads(1)
+    set_num_threads(before)
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
