@@ -126,11 +126,20 @@ def test_early_stopping_keeps_the_best_weights() -> None:
 def test_what_is_held_out_has_a_share_of_each_class() -> None:
     classifier = small(patience=1, validation_fraction=0.25)
     targets = np.repeat([0, 1, 2], [40, 8, 1])
-    train, held_out = classifier._hold_out(targets, np.random.RandomState(0))
+    rows = list(np.arange(49)[:, None])
+    train, held_out = classifier._hold_out(rows, targets, np.random.RandomState(0))
     assert np.bincount(targets[held_out], minlength=3).tolist() == [10, 2, 0]
     assert sorted([*train, *held_out]) == list(range(49))
     with pytest.raises(ValueError, match=r"validation_fraction=0\.25 of 2 samples holds out none"):
-        classifier._hold_out(np.array([0, 1]), np.random.RandomState(0))
+        classifier._hold_out(rows[:2], np.array([0, 1]), np.random.RandomState(0))
+
+
+def test_what_is_held_out_is_in_nothing_that_is_trained_on() -> None:
+    rows = list(np.repeat(np.arange(20), 2)[:, None])
+    targets = np.repeat([0, 1], 20)
+    train, held_out = small(patience=1, validation_fraction=0.25)._hold_out(rows, targets, np.random.RandomState(0))
+    assert len(held_out) < 10
+    assert not {int(rows[i][0]) for i in train} & {int(rows[i][0]) for i in held_out}
 
 
 def test_class_weights_move_the_decision() -> None:

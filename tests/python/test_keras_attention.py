@@ -38,8 +38,8 @@ CALLS: dict[str, Apply] = {
 
 
 ONE_INPUT = {"self", "causal self", "gelu", "normalised", "normalised without weights"}
-# Where a query of these sees no key, Keras's gradient is what is left of rounding scores to 1e9 and some.
-NO_BLIND_QUERIES = {"causal dot", "concat of two", "additive of two"}
+# Where a query of these sees no key, what Keras's gradient is depends on its backend.
+NO_BLIND_QUERIES = {"causal dot", "causal cross", "concat of two", "additive of two"}
 
 
 def build(library: Any, name: str, mask: bool) -> Any:

@@ -45,13 +45,19 @@ def fit(source: Path, folder: Path | None = None, stop_at: int | None = None, **
     return lm
 
 
-@pytest.mark.parametrize("options", [MODEL | RECIPE, MODEL | {"optimizer": "nt-asgd"}], ids=["ema", "nt-asgd"])
+# Twelve epochs at such a rate: averaging starts amid them.
+NT_ASGD = {"optimizer": "nt-asgd", "learning_rate": 30.0, "schedule": "constant", "clipnorm": None, "epochs": 12}
+
+
+@pytest.mark.parametrize("options", [MODEL | RECIPE, NT_ASGD | {"weight_drop": 0.2}], ids=["ema", "nt-asgd"])
 def test_a_regularized_run_ends_with_the_same_bits(
     tmp_path: Path, source: Path, options: dict[str, Any], threads: int
 ) -> None:
     _core.set_num_threads(1)
     straight = fit(source, None, **options)
     steps = straight.model.step
+    optimizer = straight.model.optimizer
+    assert not isinstance(optimizer, ASGD) or optimizer.averaging
     _core.set_num_threads(threads)
     folder = tmp_path / "checkpoints"
     for run, stop_at in enumerate([3, steps // 2 + 1, 5]):
@@ -133,13 +139,14 @@ def test_the_moving_average_is_what_is_validated_and_saved(source: Path) -> None
     assert lm.history is not None
     losses = lm.history.epochs["val_loss"]
     held_out = source.read_text()[-round(0.1 * len(source.read_text())) :]
-    assert lm.evaluate([held_out]).loss == pytest.approx(min(losses), rel=0.1)  # streams there, one text here
+    # Streams there, one text here: the figure is nearer to that of the averages than to that of the weights.
+    average, weights = (abs(each.evaluate([held_out]).loss - min(losses)) for each in (lm, raw))
+    assert average < 0.5 * weights
 
 
 def test_averaging_starts_when_validation_gets_worse(source: Path) -> None:
-    recipe: dict[str, Any] = {"optimizer": "nt-asgd", "learning_rate": 8.0, "schedule": "constant", "clipnorm": None}
     for epochs, averaging in ((5, False), (12, True)):
-        optimizer = fit(source, epochs=epochs, **recipe).model.optimizer
+        optimizer = fit(source, **NT_ASGD | {"epochs": epochs}).model.optimizer
         assert isinstance(optimizer, ASGD)
         assert optimizer.averaging == averaging
 
@@ -168,6 +175,12 @@ def test_help_shows_the_recipe() -> None:
             "input_dropout must be at least 0 .* got 'x'",
         ),
         (lambda s: LanguageModel(activation_penalty=-1), ValueError, "activation_penalty must be at least 0"),
+        (lambda s: fit(s, optimizer="sgd", beta_2=0.9), ValueError, "beta_2 is for adamw, adam, lion, got it with sgd"),
+        (lambda s: fit(s, optimizer="nt-asgd", ema=0.9), ValueError, "a mean of the weights of its own: leave ema out"),
+        (lambda s: fit(s, accumulate=2, random_windows=True), ValueError, "accumulate must be 1"),
+        (lambda s: fit(s, accumulate=10**6), ValueError, "accumulate must be at most the .* steps of the run"),
+        (lambda s: fit(s, early_stopping=1, validation_split=0), ValueError, "early_stopping needs validation"),
+        (lambda s: fit(s, optimizer="nt-asgd", validation_split=0), ValueError, "nt-asgd needs validation"),
         (lambda s: fit(s, ema=1.0), ValueError, "ema must be at least 0 and below 1, got 1.0"),
         (lambda s: fit(s, accumulate=0), ValueError, "accumulate must be at least 1, got 0"),
         (lambda s: fit(s, label_smoothing=True), TypeError, "label_smoothing must be a number, got True"),

@@ -1,6 +1,7 @@
 """Searches: what is tried, what is kept, and what becomes of trials that were killed."""
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ pytest.importorskip("optuna")
 
 from recurlm import LanguageModel, get_num_threads
 from recurlm.cli import main
+from recurlm.files import DamagedFileError
 from recurlm.tuning import Space, Tuning, search, tune
 from recurlm.tuning.trials import Folder
 
@@ -86,7 +88,39 @@ def test_processes_share_the_work(tmp_path: Path) -> None:
     found = run(tmp_path / "out", processes=2, trials=4)
     assert [trial.state for trial in found.trials].count("complete") == 4
     best = min(trial.val_loss or 9.0 for trial in found.trials)
-    assert json.loads((tmp_path / "out" / "best.json").read_text())["val_loss"] == found.best.val_loss == best
+    history = LanguageModel.load(found.model).history
+    assert history is not None
+    assert min(history.epochs["val_loss"]) == found.best.val_loss == best
+
+
+def test_the_best_trial_is_that_of_the_model_that_is_kept(tmp_path: Path) -> None:
+    """Also where a process was killed between saving a model and telling of its trial."""
+    found = run(tmp_path / "out", trials=3)
+    worst = max(found.trials, key=lambda trial: trial.val_loss or 0.0)
+    model, fit = {"units": 8}, {"epochs": 1}
+    lm = LanguageModel(**model)
+    lm.fit(["to be or not to be"] * 20, verbose=False, batch_size=2, window=8, **fit)
+    assert lm.history is not None
+    lm.history.epochs["val_loss"][:] = [worst.val_loss or 0.0]
+    lm.save(found.model)
+    assert run(tmp_path / "out", trials=3, resume=True).best.number == worst.number
+    lm.history.epochs["val_loss"][:] = [0.125]
+    lm.save(found.model)
+    with pytest.raises(DamagedFileError, match="the model of no trial of this search"):
+        run(tmp_path / "out", trials=3, resume=True)
+
+
+@dataclass(frozen=True)
+class Dies:
+    """A process that something kills."""
+
+    def run(self, seed: int, left: Any, saving: Any) -> None:
+        os._exit(9)
+
+
+def test_a_process_that_died_is_told_of() -> None:
+    with pytest.raises(RuntimeError, match="a process of the search ended with exit code 9; resume"):
+        search._run(Dies(), [1, 2], 4, 1)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -147,7 +181,10 @@ def test_a_trial_killed_after_its_model_was_saved_has_ended(tmp_path: Path) -> N
     lm = LanguageModel.load(folder.model)
     trial = folder.study().ask()
     Space.of(SPACE).suggest(trial)
-    folder.keep(lm, trial.number, 0.01)
+    trial.report(0.01, 0)
+    assert lm.history is not None
+    lm.history.epochs["val_loss"][:] = [0.01]
+    folder.keep(lm, 0.01)
     found = run(tmp_path / "out", trials=2, resume=True)
     assert [each.state for each in found.trials] == ["complete", "complete"]
     assert found.best.number == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from ..tuning.search import show
 from .arguments import Verbs, add_options, chosen, new_parser, print_json
 
 _WIDEST = 60  # of what is said about a failure
+
+_TO_GO_ON = "; repeat the command with --resume to go on"
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -49,7 +52,10 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         found = tune(**chosen(arguments, tune))
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("; repeat the command with --resume to go on") from None
+        raise KeyboardInterrupt(_TO_GO_ON) from None
+    except SystemExit:
+        print(f"recurlm: terminated{_TO_GO_ON}", file=sys.stderr)
+        raise
     if arguments.json:
         print_json(asdict(found) | {"model": str(found.model)})
         return

@@ -74,7 +74,10 @@ class LanguageModelEstimator(DensityMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def score(self, X: Sequence[str], y: Any = None) -> float:
-        """Mean log-probability of a token, in nats: higher is better. The ends of texts are not counted."""
+        """Mean log-probability of a token, in nats: higher is better. The ends of texts are not counted.
+
+        It compares models of one vocabulary: of different tokens the fewer would seem the better.
+        """
         check_is_fitted(self)
         return -float(self.language_model_.evaluate(check_texts(X)).loss)
 

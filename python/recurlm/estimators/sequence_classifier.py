@@ -34,14 +34,14 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     X is one of
 
     - a list or 1-D array of texts;
-    - a list of sequences of ids, or an integer array (samples, time): 0 is padding, ids that ``fit`` has not seen are
-      one unknown id;
+    - a list of sequences of ids, or an integer array (samples, time): 0 is padding, ids above those that ``fit`` has
+      seen are one unknown id;
     - an array (samples, time) of real numbers, read one a step, or (samples, time, width) of vectors, without an
       embedding.
 
     Args:
-        tokenizer: for texts: ``"word"``, ``"char"``, ``"byte"`` or a ``Tokenizer``, which learns its vocabulary in
-            ``fit`` unless it has one.
+        tokenizer: for texts: ``"word"``, ``"char"``, ``"byte"``, ``"bpe"`` or a ``Tokenizer``, which learns its
+            vocabulary in ``fit`` unless it has one.
         cell: ``"lstm"``, ``"gru"`` or ``"rnn"``.
         units: width of each recurrent layer, in each direction.
         layers: recurrent layers, one on the other.
@@ -50,14 +50,15 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ``"mean"`` over the steps.
         embedding_dim: width of a token's vector.
         dropout: share of values dropped after the embedding, between layers and before the softmax.
-        word_dropout: share of tokens that training replaces by the unknown one, which so learns what to stand for.
+        word_dropout: share of tokens that training replaces by the unknown one, which so learns what to stand for (a
+            character that ``fit`` has not seen is refused all the same).
         optimizer: name of one of ``recurlm.optimizers``.
         learning_rate: of the optimizer; None: its own default.
         weight_decay: decoupled, relative to the learning rate; None: the optimizer's default.
         clipnorm: largest global norm of the gradient; None: any.
         epochs: passes over the data, at most.
-        patience: hold out ``validation_fraction`` of each class, end after so many epochs without a better ``monitor``
-            and keep the best weights; None: train on everything for all epochs.
+        patience: hold out ``validation_fraction`` of each class, but for what is in the rest too, end after so many
+            epochs without a better ``monitor`` and keep the best weights; None: train on everything for all epochs.
         monitor: ``"val_loss"`` or ``"val_accuracy"``.
         class_weight: weight of each class in the loss: a dict, or ``"balanced"``; None: 1.
         random_state: decides initial weights, order, dropout and what is held out.
@@ -110,7 +111,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         targets = codes.astype(np.int32)
         random = check_random_state(self.random_state)
         seed = int(random.randint(2**31 - 1))
-        train, held_out = self._hold_out(targets, random)
+        train, held_out = self._hold_out(rows, targets, random)
         self.model_ = build_network(self, seed)
         self.model_.compile(self._make_optimizer(), "sparse_categorical_crossentropy", metrics=["accuracy"])
         weights = self._sample_weights(labels)
@@ -150,8 +151,11 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         config = made.get_config() | {name: value for name, value in given.items() if value is not None}
         return type(made).from_config(config | {"global_clipnorm": self.clipnorm})
 
-    def _hold_out(self, targets: Ids, random: np.random.RandomState) -> tuple[Array, Array]:
-        """Places to train on, and those of ``validation_fraction`` of each class, rounded, to validate on."""
+    def _hold_out(self, rows: Rows, targets: Ids, random: np.random.RandomState) -> tuple[Array, Array]:
+        """Places to train on, and those of ``validation_fraction`` of each class, rounded, to validate on.
+
+        What is equal to a row of the first goes there too: it would tell nothing.
+        """
         if self.patience is None:
             return np.arange(len(targets)), np.arange(0)
         order = random.permutation(len(targets))
@@ -160,6 +164,8 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         rank = np.arange(len(targets)) - np.repeat(np.cumsum(counts) - counts, counts)
         wanted = np.minimum(np.rint(counts * self.validation_fraction), counts - 1)
         held_out = rank < np.repeat(wanted, counts)
+        known = {rows[i].tobytes() for i in order[~held_out]}
+        held_out &= np.array([rows[i].tobytes() not in known for i in order])
         if not held_out.any():
             raise ValueError(
                 f"validation_fraction={self.validation_fraction} of {len(targets)} samples holds out none of any class"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from ..language_model.generation import check_count
 from ..layers.recurrent import Recurrent
 from ..model import Model
 from ..tape import States
-from ..text.tokenizer import Tokenizer
+from ..text.tokenizer import Spans, Tokenizer
 from ..typing import Float, Ids
 
 _WINDOW = 256  # tokens in one call: bounds the memory of the probabilities, (window, vocabulary)
@@ -27,7 +27,7 @@ class Inspection:
     Attributes:
         tokenizer: names ids.
         ids: (T,).
-        pieces: for each token the text that it completes; together the text.
+        pieces: for each token the text from its start to that of the next; together the text.
         log_probs: natural log-probability of each token, (T,) float32.
         ranks: 1 for a token that was the most probable, (T,) int32.
         top_ids, top_probs: the most probable tokens in its place, the first the most, (T, K).
@@ -81,7 +81,7 @@ def inspect_text(lm: LanguageModel, text: str, *, top: int = 5, max_tokens: int 
     """
     top, max_tokens = check_count(top, "top", 1), check_count(max_tokens, "max_tokens", 1)
     network, tokenizer = lm.weights.readable(), lm.tokenizer
-    ids = tokenizer.encode(text)
+    ids, spans = tokenizer.encode_with_offsets(text)
     if len(ids) == 0:
         raise ValueError("the text has no tokens")
     if len(ids) > max_tokens:
@@ -93,17 +93,19 @@ def inspect_text(lm: LanguageModel, text: str, *, top: int = 5, max_tokens: int 
     ranks, top_ids, top_probs = np.empty(len(ids), np.int32), *_empty_tops(len(ids), top)
     hidden: list[list[Float]] = [[] for _ in recurrent]
     states: States = {}
-    for start in range(0, len(inputs), _WINDOW):
-        *outputs, probs = inner.predict(inputs[None, start : start + _WINDOW], verbose=0, states=states)
-        for kept, output in zip(hidden, outputs, strict=True):
-            kept.append(output[0])
-        place = slice(start, min(start + _WINDOW, len(ids)))
-        ranks[place], top_ids[place], top_probs[place] = _rank(probs[0], ids[place], top)
+    with lm.weights.reading():
+        for start in range(0, len(inputs), _WINDOW):
+            *outputs, probs = inner.predict(inputs[None, start : start + _WINDOW], verbose=0, states=states)
+            for kept, output in zip(hidden, outputs, strict=True):
+                kept.append(output[0])
+            place = slice(start, min(start + _WINDOW, len(ids)))
+            ranks[place], top_ids[place], top_probs[place] = _rank(probs[0], ids[place], top)
+        log_probs = _log_probs(network, inputs[:-1], ids)
     return Inspection(
         tokenizer,
         ids,
-        _pieces(tokenizer, ids),
-        _log_probs(network, inputs[:-1], ids),
+        _pieces(text, spans),
+        log_probs,
         ranks,
         top_ids,
         top_probs,
@@ -134,8 +136,6 @@ def _log_probs(network: Model, inputs: Ids, targets: Ids) -> Float:
     )
 
 
-def _pieces(tokenizer: Tokenizer, ids: Sequence[int] | Ids) -> list[str]:
-    decoder = tokenizer.decoder()
-    pieces = [decoder.decode([int(i)]) for i in ids]
-    pieces[-1] += decoder.decode([], final=True)
-    return pieces
+def _pieces(text: str, spans: Spans) -> list[str]:
+    cuts = [0, *spans[1:, 0].tolist(), len(text)]
+    return [text[start:end] for start, end in pairwise(cuts)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,74 +23,21 @@ from ..model import Model
 from ..model_io import ModelState
 from ..text.batching import Streams, evaluation_streams
 from ..text.corpus import PathLike, forget_corpora
-from ..text.tokenizer import field as typed
-from ..typing import Float, Ids
+from ..typing import Float
 from . import storage
-from .history import Curve, TrainingHistory
+from .architecture import Architecture
+from .history import TrainingHistory
 from .interruption import Interruption
 from .options import FitOptions
+from .position import Batches, Position
 from .progress import Progress
-from .scoring import per_token
+from .scoring import NATS, per_token
 from .sources import Sources
 
 if TYPE_CHECKING:
     from .language_model import LanguageModel
 
 FORMAT_VERSION = 1
-
-
-class Batches:
-    """The windows of ``streams``, an epoch after the other, as ``Model.fit`` takes them.
-
-    The first time from window ``start`` of ``epoch`` on, then all of the next epoch.
-    """
-
-    def __init__(self, streams: Streams, epoch: int = 0, start: int = 0):
-        self._streams, self._epoch, self._start = streams.at_epoch(epoch), epoch, start
-        self._window = 0
-
-    def __len__(self) -> int:
-        return self._streams.steps
-
-    def __iter__(self) -> Iterator[tuple[Ids, Ids] | tuple[Ids, Ids, Float]]:
-        streams, start = self._streams.at_epoch(self._epoch), self._start
-        self._streams, self._epoch, self._start = streams, self._epoch + 1, 0
-        for window, (inputs, targets, weights) in enumerate(streams.windows(start), start):
-            self._window = window
-            yield (inputs, targets) if weights is None else (inputs, targets, weights)
-
-    def place(self) -> str:
-        """Where in the text the last window is."""
-        return self._streams.place(self._window)
-
-
-@dataclass
-class Position:
-    """Where a run stands; with the model's own state, all that a resume needs."""
-
-    epoch: int = 0
-    window: int = 0  # windows of this epoch that are done
-    steps: int = 0  # optimiser steps of all epochs
-    seconds: float = 0.0
-    best_step: int | None = None
-    history: dict[str, list[float]] = field(default_factory=dict)
-    curve: Curve = field(default_factory=Curve)
-
-    @classmethod
-    def restore(cls, fields: dict[str, Any], streams: Streams) -> Position:
-        """The inverse of ``dataclasses.asdict``, from a file that may hold anything; ``streams`` are what is read."""
-        epoch, window, steps = (typed(fields, name, int) for name in ("epoch", "window", "steps"))
-        possible = min(epoch, window, steps) >= 0 and epoch < 2**64
-        if not possible or window > streams.at_epoch(epoch).steps:
-            raise ValueError(f"epoch {epoch}, window {window}, steps {steps} is no position of this run")
-        seconds, best_step = typed(fields, "seconds", float), typed(fields, "best_step", int, None)
-        history = typed(fields, "history", dict)
-        if not all(isinstance(values, list) for values in history.values()):
-            raise ValueError("field 'history' must hold lists")
-        curve = typed(fields, "curve", dict) if "curve" in fields else {}  # earlier versions wrote none
-        return cls(
-            epoch, window, steps, seconds, best_step, history, Curve.restore(curve) if curve else Curve(start=steps)
-        )
 
 
 @dataclass(frozen=True)
@@ -150,6 +97,19 @@ class Checkpoints:
         return keys
 
 
+def _check_run(options: FitOptions, streams: Streams, validated: bool) -> None:
+    """ValueError where an option would have no effect on such a run."""
+    for name, given in (
+        ("early_stopping", options.early_stopping),
+        ("optimizer nt-asgd", options.optimizer == "nt-asgd"),
+    ):
+        if given and not validated:
+            raise ValueError(f"{name} needs validation: give validation_data, or a validation_split above 0")
+    steps = options.count_epochs(streams) * streams.steps
+    if options.accumulate > steps:
+        raise ValueError(f"accumulate must be at most the {steps:,} steps of the run, got {options.accumulate}")
+
+
 class Run(Callback):
     """One run of training, told by ``Model.fit`` what happens."""
 
@@ -163,6 +123,7 @@ class Run(Callback):
         augmentation = options.make_augmentation(lm.tokenizer, sources.train, lm.architecture.seed)
         self._streams = sources.streams(bos_id, options.batch_size, window, augmentation)
         held_out = sources.held_out
+        _check_run(options, self._streams, held_out is not None)
         self._validation = None if held_out is None else Batches(evaluation_streams(held_out, bos_id, window))
         self._batches = self._reading = Batches(self._streams)  # to train on; what is read at the moment
         self._schedule = options.make_schedule(self._streams)
@@ -170,6 +131,8 @@ class Run(Callback):
         self._position = Position()
         self._best_weights: list[Float] | None = None
         self._started = 0.0
+        self._rate = 0.0  # of this step, before it is scaled by the length of its window
+        self._seen = (0.0, 0.0)  # see _counted_nats, before this step
 
     def fit(self, callbacks: Sequence[Callback], resume: bool) -> dict[str, list[float]]:
         """Train until a limit, patience or Ctrl-C ends it, and leave the best weights in the model; the history.
@@ -231,17 +194,18 @@ class Run(Callback):
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._network.reset_states(self._streams.opening(self._position.window))
-        rate = self._schedule.learning_rate(self._position.steps, self._done())
-        self._network.optimizer.learning_rate = rate * self._streams.relative_length(self._position.window)
+        self._rate = self._schedule.learning_rate(self._position.steps, self._done())
+        self._seen = self._counted_nats()
+        self._network.optimizer.learning_rate = self._rate * self._streams.relative_length(self._position.window)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         position, before = self._position, self._tokens()
         position.window += 1
         position.steps += 1
         position.seconds = time.perf_counter() - self._started
-        position.curve.add(self._network.last_loss, self._network.optimizer.learning_rate)
+        position.curve.add(self._nats_of_step(), self._rate)
         done = self._done()
-        self._progress.step(self._tokens() - before, (logs or {})["loss"], done)
+        self._progress.step(self._tokens() - before, per_token(logs or {})["loss"], done)
         if done >= 1:
             self._network.stop_training = True
         if done >= 1 or position.window == self._streams.steps:
@@ -250,6 +214,16 @@ class Run(Callback):
             self._save()
         if self._interruption.pending:
             self._interruption.stop()
+
+    def _counted_nats(self) -> tuple[float, float]:
+        """Sum and number of the losses of tokens in this epoch, without penalties and what smoothing costs."""
+        (metric,) = [metric for metric in self._network.compiled.metrics if metric.name == NATS]
+        total, count = metric.state
+        return total, count
+
+    def _nats_of_step(self) -> float:
+        (total, count), (total_before, count_before) = self._counted_nats(), self._seen
+        return (total - total_before) / (count - count_before)
 
     def on_test_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         self._progress.validate()
@@ -269,7 +243,7 @@ class Run(Callback):
         position, logs = self._position, per_token(logs or {})
         logs |= {
             "tokens_per_second": self._progress.tokens_per_second,
-            "learning_rate": self._network.optimizer.learning_rate,
+            "learning_rate": self._rate,
             "steps": position.steps,
             "tokens": self._tokens(),
             "seconds": position.seconds,
@@ -375,7 +349,8 @@ class Run(Callback):
             raise DamagedFileError(f"{path / 'training.json'} is damaged: {error}") from None
 
     def _check_config(self, path: Path) -> None:
-        before, now = storage.read_config(path), storage.config(self._lm)
+        later = {field.name: field.default for field in fields(Architecture) if field.default is not MISSING}
+        before, now = later | storage.read_config(path), storage.config(self._lm)
         for name, value in before.items():
             if value != now[name]:
                 raise ValueError(f"{path} was made with {name}={value}, got {now[name]}: resume with the same model")

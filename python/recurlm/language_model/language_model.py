@@ -66,7 +66,7 @@ class LanguageModel:
         variational: every dropout draws one mask for all steps of a window.
         activation_penalty, temporal_penalty: AR and TAR, ``alpha`` and ``beta`` of Merity et al. (2017), on the outputs
             of the last layer.
-        seed: initial weights and dropout are functions of it.
+        seed: initial weights, dropout and noise are functions of it.
 
     Attributes:
         tokenizer: the ``Tokenizer``.
@@ -178,13 +178,13 @@ class LanguageModel:
             optimizer: ``"adamw"``, ``"adam"``, ``"lion"``, ``"rmsprop"``, ``"adagrad"``, ``"sgd"`` or ``"nt-asgd"``
                 (Merity et al., 2018): from the first validation on that is worse than the best of those more than five
                 before it, the mean of the weights is validated and saved.
-            beta_2: decay of the second moment of Adam and AdamW, and of Lion's momentum.
-            weight_decay: decoupled, relative to the learning rate.
+            beta_2: decay of the second moment of Adam and AdamW, and of Lion's momentum; 0.99.
+            weight_decay: decoupled, relative to the learning rate; 0.01, of sgd and nt-asgd 1.2e-6.
             clipnorm: largest global norm of the gradient; None or 0: any.
             early_stopping: end after so many epochs without a better validation loss.
             label_smoothing: share of a target's probability that all tokens get in equal parts.
             ema: keep an exponential moving average of the weights with this momentum; it is validated and saved.
-            accumulate: steps whose mean gradient makes one update.
+            accumulate: steps whose mean gradient makes one update; warm-up and averages go on counting steps.
             dtype: ``"bfloat16"`` rounds the operands of training's products; see ``Model.compile``.
             unigram_noise: share of inputs replaced by tokens drawn as often as they occur (Xie et al., 2017).
             blank_noise: share of inputs replaced by ``<unk>``, which only words and BPE have.
@@ -240,7 +240,8 @@ class LanguageModel:
         if texts.separate:
             ids = [self._encode(text, f"data[{i}]") for i, text in enumerate(texts.strings)]
             evaluate_texts(model, ids, bos_id, tally)
-            characters, size = sum(map(len, texts.strings)), sum(len(text.encode()) for text in texts.strings)
+            errors = self.tokenizer.errors
+            characters, size = sum(map(len, texts.strings)), sum(len(t.encode(errors=errors)) for t in texts.strings)
             return tally.evaluation(characters, size)
         corpus = build_corpus(texts, self.tokenizer)
         streams = min(check_count(streams, "streams", 1), len(corpus.ids))

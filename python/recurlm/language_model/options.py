@@ -30,6 +30,10 @@ OPTIMIZERS: dict[str, type[optimizers.Optimizer]] = {
     "nt-asgd": optimizers.ASGD,
 }
 
+_WITH_BETA_2 = ("adamw", "adam", "lion")
+# Their rates are large, and decay is multiplied by the rate: theirs is that of Merity et al. (2018).
+_PLAIN = ("sgd", "nt-asgd")
+
 _MOST = 2**53
 
 
@@ -47,8 +51,8 @@ class FitOptions:
     schedule: str = "cosine"
     warmup_steps: int = 100
     optimizer: str = "adamw"
-    beta_2: float = 0.99
-    weight_decay: float = 0.01
+    beta_2: float | None = None
+    weight_decay: float | None = None
     clipnorm: float | None = 1.0
     early_stopping: int | None = None
     max_minutes: float | None = None
@@ -75,6 +79,7 @@ class FitOptions:
             if isinstance(value, np.generic):  # which JSON does not take
                 object.__setattr__(self, name, value.item())
         self._check_types()
+        self._check_optimizer()
         # Steps are counted in a float64 too: beyond its integers a limit would be no number, or another one.
         for name in ("epochs", "max_tokens"):
             value = getattr(self, name)
@@ -96,8 +101,21 @@ class FitOptions:
             if value is not None and not 0 <= value < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
         check_training_precision(self.dtype)
+
+    def _check_optimizer(self) -> None:
+        """Options that one optimizer has and another has not, and their defaults."""
         if self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {self.optimizer!r}")
+        if self.beta_2 is not None and self.optimizer not in _WITH_BETA_2:
+            raise ValueError(f"beta_2 is for {', '.join(_WITH_BETA_2)}, got it with {self.optimizer}")
+        if self.ema is not None and self.optimizer == "nt-asgd":
+            raise ValueError("nt-asgd keeps a mean of the weights of its own: leave ema out")
+        if self.accumulate > 1 and self.random_windows:
+            raise ValueError("random_windows scales the learning rate of each step: accumulate must be 1")
+        if self.beta_2 is None:
+            object.__setattr__(self, "beta_2", 0.99)
+        if self.weight_decay is None:
+            object.__setattr__(self, "weight_decay", 1.2e-6 if self.optimizer in _PLAIN else 0.01)
 
     def _check_types(self) -> None:
         kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
@@ -154,7 +172,7 @@ class FitOptions:
 
     def make_optimizer(self) -> optimizers.Optimizer:
         arguments: dict[str, Any] = {"weight_decay": self.weight_decay, "global_clipnorm": self.clipnorm or None}
-        if self.optimizer in ("adamw", "adam", "lion"):
+        if self.optimizer in _WITH_BETA_2:
             arguments["beta_2"] = self.beta_2
         if self.accumulate > 1:
             arguments["gradient_accumulation_steps"] = self.accumulate

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..pickling import Reduced, from_bytes, to_bytes
 from ..text import tokenizers
 from .architecture import Architecture
+from .history import TrainingHistory
 from .weights import RunningWeights
 
 if TYPE_CHECKING:
@@ -18,12 +19,17 @@ def reduce_language_model(lm: LanguageModel) -> Reduced:
 
     How it was trained is left out: ``fit`` begins with an optimizer of its own.
     """
+    from .language_model import LanguageModel
+
+    if type(lm) is not LanguageModel:
+        raise TypeError(f"{type(lm).__name__} must define __reduce__ to be pickled or copied")
     trained = lm.tokenizer.trained
     values: dict[str, Any] = {
         "architecture": lm.architecture.config(),
         "tokenizer": lm.tokenizer.to_json() if trained else lm.tokenizer,  # without a vocabulary: its options only
         "separate_texts": lm.separate_texts,
         "precision": lm.precision,
+        "history": None if lm.history is None else lm.history.config(),
     }
     if lm.weights.made:
         with lm.weights.reading():
@@ -38,6 +44,8 @@ def restore_language_model(values: dict[str, Any]) -> LanguageModel:
     saved = values["tokenizer"]
     tokenizer = tokenizers.from_json(saved) if isinstance(saved, str) else saved
     lm = LanguageModel.assemble(Architecture.from_config(values["architecture"]), tokenizer, values["separate_texts"])
+    if values.get("history") is not None:
+        lm.history = TrainingHistory.from_config(values["history"])
     if "weights" not in values:
         return lm
     arrays = from_bytes(values["weights"])

@@ -14,13 +14,13 @@ import numpy.typing as npt
 
 from ..seeding import window_generator
 from ..typing import Ids
-from .corpus import StoredIds
+from .corpus import StoredIds, release
 
 # Draws of different purposes are independent.
 _BLANK, _UNIGRAM, _DROP, _LENGTHS, _OFFSET = range(5)
 
 # Merity et al. (2018), section 5: the base is halved in a twentieth of the windows, lengths are normal around it.
-_FULL, _DEVIATION, _LEAST = 0.95, 5, 5
+_FULL, _DEVIATION, _LEAST = 0.95, 5, 5  # the deviation of a window shorter than 40 is an eighth of it
 _MOST_DEVIATIONS = 4  # so that memory for the longest window is soon had
 _BLOCK = 4096  # of ids counted, times 256, and of lengths drawn at a time
 
@@ -59,6 +59,7 @@ class UnigramNoise:
         counts = np.zeros(vocabulary_size, np.int64)
         for start in range(0, len(ids), _BLOCK * 256):
             counts += np.bincount(ids[start : start + _BLOCK * 256], minlength=vocabulary_size)
+            release(ids)
         counts[bos_id] = 0
         if not counts.any():
             raise ValueError("unigram_noise needs a text with tokens to draw")
@@ -101,11 +102,12 @@ class Augmentation:
     def starts(self, epoch: int, length: int, window: int) -> npt.NDArray[np.int64]:
         """Where the random windows of a stream of ``length`` tokens start, (steps + 1,), its end last."""
         generator = window_generator(self.seed, _LENGTHS, epoch, 0)
-        least, most = min(_LEAST, window), window + _MOST_DEVIATIONS * _DEVIATION
+        deviation = min(_DEVIATION, window / 8)
+        least, most = min(_LEAST, window), window + int(_MOST_DEVIATIONS * deviation)
         starts = [np.zeros(1, np.int64)]
         while starts[-1][-1] < length:
             base = np.where(generator.random(_BLOCK) < _FULL, window, window / 2)
-            lengths = np.clip(generator.normal(base, _DEVIATION).astype(np.int64), least, most)
+            lengths = np.clip(generator.normal(base, deviation).astype(np.int64), least, most)
             starts.append(starts[-1][-1] + np.cumsum(lengths))
         found = np.concatenate(starts)
         return np.append(found[found < length], length)

@@ -140,15 +140,18 @@ class Streams:
         """What the streams, (B,), read before the targets of window ``step``."""
         if step == 0:
             return np.full(self.batch_size, self.bos_id, np.int32)
-        before = self._targets(step - 1)[:, -1]
+        before = self._targets(step - 1, slice(-1, None))[:, -1]
         if (restarted := self.restarted(step)) is not None:
             before[restarted] = self.bos_id
         return before
 
-    def _targets(self, step: int) -> Ids:
-        targets = self.ids[np.minimum(self._positions(step), len(self.ids) - 1)].astype(np.int32)  # (B, T)
-        if self.augmentation is not None and self.augmentation.token_drop > 0:
-            targets = self.augmentation.dropped(targets, self.bos_id, self.epoch, step)
+    def _targets(self, step: int, part: slice = slice(None)) -> Ids:
+        """A part of those of window ``step``, (B, at most T)."""
+        drops = self.augmentation is not None and self.augmentation.token_drop > 0
+        positions = self._positions(step) if drops else self._positions(step)[:, part]
+        targets = self.ids[np.minimum(positions, len(self.ids) - 1)].astype(np.int32)
+        if self.augmentation is not None and drops:
+            return self.augmentation.dropped(targets, self.bos_id, self.epoch, step)[:, part]
         return targets
 
     def _positions(self, step: int) -> npt.NDArray[np.int64]:

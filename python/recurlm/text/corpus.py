@@ -214,7 +214,7 @@ def _measure(texts: Texts, tokenizer: Tokenizer) -> tuple[str, int, int]:
     """A key for the texts and the tokenizer, and the texts' length in characters and in bytes."""
     digest = hashlib.sha256(tokenizer.to_json().encode())
     characters = size = 0
-    errors = "strict" if texts.separate else tokenizer.errors
+    errors = tokenizer.errors
     for text in texts.each(errors):
         digest.update(b"\xff" if texts.separate else b"\xfe")  # not in UTF-8: no two lists share what is hashed
         for chunk in text:

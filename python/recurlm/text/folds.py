@@ -159,15 +159,19 @@ def _codes(keys: Iterable[Any]) -> Places:
 
 def _linked(first: Places, second: Places) -> Places:
     """A number for each sample, the same for all that are linked by equal numbers in either."""
-    label = first.copy()
-    while True:
-        before = label.copy()
-        for codes in (second, first):  # each takes the least label among those with its code
-            least = np.full(codes.max() + 1, len(label), np.int64)
-            np.minimum.at(least, codes, label)
-            label = least[codes]
-        if np.array_equal(label, before):
-            return _codes(label.tolist())
+    parents = list(range(len(first)))
+
+    def root(i: int) -> int:
+        while parents[i] != i:
+            parents[i] = parents[parents[i]]
+            i = parents[i]
+        return i
+
+    for codes in (first, second):
+        seen: dict[int, int] = {}
+        for i, code in enumerate(codes.tolist()):
+            parents[root(i)] = root(seen.setdefault(code, i))
+    return _codes(map(root, range(len(first))))
 
 
 def _integer(name: str, value: int, least: int) -> int:

@@ -85,6 +85,8 @@ class Tokenizer(ABC):
 
     def train(self, texts: Iterable[str | Iterable[str]]) -> None:
         """Take the vocabulary from texts, each a str or, where it is too long for one, its chunks, cut anywhere."""
+        if isinstance(texts, str):
+            raise TypeError("texts must be a list of texts, got one str")
         self._train([text] if isinstance(text, str) else text for text in texts)
 
     @abstractmethod

@@ -70,6 +70,7 @@ def tune(
         ImportError: Optuna is not installed.
         FileNotFoundError: a text, the space or the search to resume is missing.
         ValueError: an argument or an entry of the space is not possible, or no trial ended with a model.
+        RuntimeError: a process of the search died.
         KeyboardInterrupt: Ctrl-C; the search can be resumed.
     """
     _require_optuna()
@@ -108,6 +109,9 @@ def _run(work: _Work, seeds: list[int], trials: int, threads: int) -> None:
             worker.start()
         for worker in workers:
             worker.join()
+        codes = [worker.exitcode for worker in workers if worker.exitcode]
+        if codes:
+            raise RuntimeError(f"a process of the search ended with exit code {codes[0]}; resume the search to go on")
     finally:
         for worker in workers:
             if worker.pid is not None and worker.is_alive():
@@ -170,13 +174,13 @@ class _Work:
         except FloatingPointError as error:  # the sampler has to learn that this was no good
             trial.set_user_attr("error", str(error))
             study.tell(trial, state=TrialState.PRUNED)
-        except (ValueError, MemoryError) as error:
+        except (ValueError, MemoryError, OSError) as error:
             trial.set_user_attr("error", str(error) or type(error).__name__)
             study.tell(trial, state=TrialState.FAIL)
         else:
             loss = min(history["val_loss"])
             with saving:
-                folder.keep(lm, trial.number, loss)
+                folder.keep(lm, loss)
             study.tell(trial, loss)
 
 

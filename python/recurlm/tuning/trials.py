@@ -1,7 +1,7 @@
 """Trials on disk: who may add to them, what was killed, which is the best.
 
 A folder of a search holds ``tuning.json`` (what is tried, on which text), ``trials.journal`` (Optuna's log, JSON
-lines), ``best`` (the best model) and ``best.json`` (its trial).
+lines) and ``best``, the best model.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..files import DamagedFileError, read_json, write_json
 from ..language_model import LanguageModel
+from ..language_model.storage import read_history
 from ..text.corpus import Data, Texts
 from .space import Space
 
@@ -70,7 +71,7 @@ class Folder:
 
     def __init__(self, path: Path):
         self.path, self.model = path, path / "best"
-        self._best, self._identity, self._journal = path / "best.json", path / "tuning.json", path / "trials.journal"
+        self._identity, self._journal = path / "tuning.json", path / "trials.journal"
 
     def open(self, space: Space, data: Data, validation_data: Data | None, resume: bool) -> None:
         """Begin a search here, or check that it is this one which goes on.
@@ -128,8 +129,8 @@ class Folder:
         study = self.study()
         best = self.best()
         for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-            if best is not None and best["trial"] == trial.number:  # its model was saved: nothing but this was missing
-                study.tell(trial.number, best["val_loss"])
+            if best is not None and best[0] == trial.number:  # its model was saved: nothing but this was missing
+                study.tell(trial.number, best[1])
                 continue
             study.tell(trial.number, state=TrialState.FAIL)
             if retry and trial.params and "retries" not in trial.user_attrs:
@@ -148,21 +149,24 @@ class Folder:
         ended = [trial for trial in map(_trial, (t for t in trials if t.state.is_finished())) if trial.error != _KILLED]
         return len(ended), len(trials)
 
-    def best(self) -> dict[str, Any] | None:
-        """Number and validation loss of the trial whose model is kept."""
-        if not self._best.is_file():
-            return None
-        best = read_json(self._best)
-        if not isinstance(best, dict) or not isinstance(best.get("val_loss"), float):
-            raise DamagedFileError(f"{self._best} is damaged: it names no trial and its val_loss")
-        return best
+    def best(self) -> tuple[int, float] | None:
+        """Number and validation loss of the trial whose model is kept: that of the loss in the model's own history.
 
-    def keep(self, lm: LanguageModel, number: int, val_loss: float) -> None:
+        Kept anywhere else, they and the model could come to differ when a process is killed.
+        """
+        if not self.model.is_dir():
+            return None
+        loss = min(read_history(self.model).epochs["val_loss"])
+        for trial in self.study().get_trials(deepcopy=False):
+            if loss in trial.intermediate_values.values():
+                return trial.number, loss
+        raise DamagedFileError(f"{self.model} holds the model of no trial of this search")
+
+    def keep(self, lm: LanguageModel, val_loss: float) -> None:
         """Save the model of a trial if it is the best so far. One process at a time."""
         best = self.best()
-        if best is None or val_loss < best["val_loss"]:
+        if best is None or val_loss < best[1]:
             lm.save(self.model)
-            write_json(self._best, {"trial": number, "val_loss": val_loss})
 
     def result(self) -> Tuning:
         """What was found so far; ValueError where no trial ended well."""
@@ -173,7 +177,7 @@ class Folder:
             why = f"; the last error: {errors[-1]}" if errors else ""
             raise ValueError(f"no trial ended with a model, of {len(trials)}{why}")
         trials.sort(key=lambda trial: (_RANK[trial.state], trial.val_loss or 0.0, trial.number))
-        (winner,) = [trial for trial in trials if trial.number == best["trial"]]
+        (winner,) = [trial for trial in trials if trial.number == best[0]]
         return Tuning(self.model, winner, trials)
 
 
