@@ -42,12 +42,15 @@ class MinMaxNorm(Constraint):
     def __init__(
         self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: int | Sequence[int] = 0
     ) -> None:
+        for name, value in {"min_value": min_value, "max_value": max_value, "rate": rate}.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+                raise TypeError(f"{name} must be a number, got {value!r}")
         if not 0 <= min_value <= max_value:
             raise ValueError(f"0 <= min_value <= max_value is needed, got {min_value!r} and {max_value!r}")
         if not 0 <= rate <= 1:
             raise ValueError(f"rate must be from 0 to 1, got {rate!r}")
-        self.min_value, self.max_value, self.rate = min_value, max_value, rate
-        self.axis = axis if isinstance(axis, int) else list(axis)
+        self.min_value, self.max_value, self.rate = float(min_value), float(max_value), float(rate)
+        self.axis = _checked_axis(axis)
 
     def __call__(self, w: Any) -> Float:
         w = np.asarray(w, np.float32)
@@ -71,11 +74,18 @@ class UnitNorm(Constraint):
     """The norm along ``axis`` is 1."""
 
     def __init__(self, axis: int | Sequence[int] = 0) -> None:
-        self.axis = axis if isinstance(axis, int) else list(axis)
+        self.axis = _checked_axis(axis)
 
     def __call__(self, w: Any) -> Float:
         w = np.asarray(w, np.float32)
         return np.asarray(w / (_EPSILON + _norms(w, self.axis)))
+
+
+def _checked_axis(axis: Any) -> int | list[int]:
+    listed = axis if isinstance(axis, (list, tuple)) else [axis]
+    if not all(isinstance(each, int) for each in listed):
+        raise TypeError(f"axis must be an integer or a list of integers, got {axis!r}")
+    return list(listed) if listed is axis else int(axis)
 
 
 def _norms(w: Float, axis: int | list[int]) -> Float:

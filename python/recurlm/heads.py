@@ -114,7 +114,8 @@ class Head:
         targets = self.loss.targets(self._visible(target, positions), shape, self._label)
         rows = y_pred.reshape(-1, shape[-1])
         total = _core.weighted_sum(self.loss.forward(call, targets, rows), positions.loss)
-        self._update_from_outputs(target, to_batch_major(y_pred), positions)
+        if self.metrics or self.weighted_metrics:
+            self._update_from_outputs(target, to_batch_major(y_pred), positions)
         if not gradient:
             return self._unweighted(total), []
         dy = call.gradient(y_pred.shape)

@@ -34,7 +34,7 @@ class Loss:
     def __init__(self, name: str, reduction: str, *, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
-        if not 0 <= label_smoothing <= 1:
+        if not isinstance(label_smoothing, (int, float, np.number)) or not 0 <= label_smoothing <= 1:
             raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing!r}")
         self.name = name
         self.reduction = reduction

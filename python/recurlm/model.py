@@ -71,7 +71,7 @@ class Model(Network):
         ``dtype`` (not in Keras) ``"bfloat16"`` rounds the operands of a training step's products to bfloat16; sums,
         states, weights and the optimizer stay float32 (Micikevicius et al., 2018, "Mixed precision training"; bfloat16
         needs no scaling of the loss). Where the processor has no such products there is a UserWarning, and float32.
-        ``evaluate`` and ``predict`` are float32.
+        ``evaluate`` and ``predict`` are float32, and so are the products within attention.
         """
         recipe = {
             "optimizer": optimizers.get(optimizer),
@@ -81,9 +81,14 @@ class Model(Network):
             "weighted": weighted_metrics,
             "dtype": check_training_precision(dtype),
         }
+        self.forget_averages()
         # Built before it is kept: what cannot be compiled leaves the model as it was.
         compiled = None if self._graph is None else build(self.graph, self.names.outputs, **recipe)
         self._recipe, self._compiled = recipe, compiled
+
+    def forget_averages(self) -> None:
+        if self._recipe is not None:
+            self.optimizer.use_weights()
 
     @property
     def compiled(self) -> Compiled:

@@ -15,6 +15,7 @@ from .compiled import per_output
 from .layers.base import Layer, Node, SymbolicTensor
 from .layers.core import InputLayer
 from .layers.recurrent import Recurrent
+from .seeding import temporary_seed
 from .tape import Parameter
 from .typing import Array, Float
 
@@ -145,6 +146,7 @@ def save_weights(model: Model, path: str | os.PathLike[str]) -> None:
 
 def load_weights(model: Model, path: str | os.PathLike[str]) -> None:
     """See ``Model.load_weights``."""
+    model.forget_averages()
     assign_weights(model.named_weights(), files.read_safetensors(os.fspath(path)), str(path))
 
 
@@ -270,7 +272,8 @@ def load_model(path: str | os.PathLike[str]) -> Model:
 def _read_model(folder: Path) -> Model:
     config = _read_config(folder)
     try:
-        model = model_from_config(config["model"])
+        with temporary_seed(0):  # of weights that are replaced: no draw of the user's seed is used up
+            model = model_from_config(config["model"])
         load_weights(model, folder / "model.safetensors")
         if "compiled" in config:
             compile_from_config(model, config["compiled"])

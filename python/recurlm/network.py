@@ -175,7 +175,11 @@ class Network:
     def set_weights(self, weights: Sequence[Any]) -> None:
         """Copy ``weights`` in, e.g. a Keras model's; ValueError on another number or shape, and nothing changes."""
         with self.usage.training():
+            self.forget_averages()
             assign(self.name, self.weights, weights)
+
+    def forget_averages(self) -> None:
+        """What is written next is written to the weights, not to averages that stand in their place."""
 
     def count_params(self) -> int:
         """Number of elements of all weights."""

@@ -12,6 +12,7 @@ from . import model_io
 from .layers import Embedding
 from .layers.base import Layer
 from .model_io import ModelState
+from .seeding import temporary_seed
 from .tape import Parameter
 from .typing import Array
 
@@ -43,7 +44,8 @@ def reduce_model(model: Model) -> Reduced:
 
 def restore_model(values: dict[str, Any]) -> Model:
     """The inverse of ``reduce_model`` for a ``Model``."""
-    model = model_io.model_from_config(values["graph"])
+    with temporary_seed(0):  # as when a model is loaded
+        model = model_io.model_from_config(values["graph"])
     model_io.assign_weights(model.named_weights(), from_bytes(values["weights"]), "the pickle")
     _restore_training(model, values)
     return model
@@ -53,7 +55,8 @@ def restore_sequential(values: dict[str, Any]) -> Sequential:
     """The inverse of ``reduce_model`` for a ``Sequential``, built or not."""
     from .sequential import Sequential
 
-    model = Sequential(model_io.layers_from_config(values["stack"]), values["name"], seed=values["seed"])
+    with temporary_seed(0):
+        model = Sequential(model_io.layers_from_config(values["stack"]), values["name"], seed=values["seed"])
     model_io.assign_weights(_stacked_weights(model.stack), from_bytes(values["weights"]), "the pickle")
     _restore_training(model, values)
     return model

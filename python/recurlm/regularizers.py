@@ -28,8 +28,8 @@ class Regularizer:
         raise NotImplementedError
 
     def activity_penalty(self, x: Float, gradient: Float | None) -> float:
-        """That of outputs (B, D) or, time-major, (T, B, ..., D): divided by the number of samples, as Keras does."""
-        samples = x.shape[0 if x.ndim == 2 else 1]
+        """That of outputs (B, D) or (T, B, D), (S, T, B, D): divided by the number of samples, as Keras does."""
+        samples = x.shape[-2]
         return self.penalty(x, 1 / samples, gradient) if samples else 0.0
 
     def get_config(self) -> dict[str, Any]:
@@ -98,9 +98,7 @@ class TemporalActivationRegularizer(Regularizer):
         return _core.difference_penalty(x, scale * self.beta / max(1, differences), gradient)
 
     def activity_penalty(self, x: Float, gradient: Float | None) -> float:
-        if x.ndim < 3:
-            raise ValueError("TemporalActivationRegularizer needs a sequence: return_sequences=True")
-        return self.penalty(x, 1.0, gradient)
+        return self.penalty(x, 1.0, gradient) if x.ndim > 2 else 0.0  # a final state is no sequence
 
 
 def _check_factor(name: str, value: Any) -> float:
@@ -109,8 +107,10 @@ def _check_factor(name: str, value: Any) -> float:
     return float(value)
 
 
-_CLASSES = {cls.__name__: cls for cls in (L1, L2, L1L2, ActivationRegularizer, TemporalActivationRegularizer)}
-_ALIASES = {"l1": L1, "l2": L2, "l1_l2": lambda: L1L2(0.01, 0.01)}
+_CLASSES: dict[str, type[Regularizer]] = {
+    cls.__name__: cls for cls in (L1, L2, L1L2, ActivationRegularizer, TemporalActivationRegularizer)
+}
+_ALIASES: dict[str, type[Regularizer]] = {"l1_l2": L1L2}
 
 
 def get(identifier: Any) -> Regularizer | None:

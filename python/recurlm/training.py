@@ -77,17 +77,18 @@ class FitLoop:
         """Train from there on; the History is that of this call."""
         self.model.stop_training = False
         logs: dict[str, float] = {}
-        first = self.model.step
+        first: int | None = self.model.step
         self.callbacks.on_train_begin()
         if self.callbacks.resumed is not None:
             initial_epoch, initial_step = self.callbacks.resumed
+            first = None  # steps of this call were taken before
             if isinstance(self.data, IterableBatches):
                 self.data.skip(initial_epoch, initial_step)
         for epoch in range(initial_epoch, self.epochs):
             if self.model.stop_training:
                 break
             logs = self._epoch(epoch, initial_step if epoch == initial_epoch else 0)
-        if self.model.step > first:
+        if first is None or self.model.step > first:
             self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
         self.callbacks.on_train_end(logs)
         return self.history

@@ -61,6 +61,13 @@ def test_configurations_come_back() -> None:
     ("make", "error", "message"),
     [
         (lambda: constraints.MinMaxNorm(2, 1), ValueError, "0 <= min_value <= max_value is needed, got 2 and 1"),
+        (lambda: constraints.MaxNorm("2"), TypeError, "max_value must be a number, got '2'"),
+        (lambda: constraints.UnitNorm(axis=None), TypeError, "axis must be an integer or a list of integers, got None"),
+        (
+            lambda: Dense(2, bias_constraint=constraints.MaxNorm(axis=1))(np.zeros((1, 3), np.float32)),
+            ValueError,
+            r"the constraint of bias \(2,\) is not possible: axis 1 is out of bounds",
+        ),
         (lambda: constraints.MinMaxNorm(rate=2), ValueError, "rate must be from 0 to 1, got 2"),
         (lambda: Dense(2, bias_constraint="positive"), ValueError, "unknown constraint 'positive'; known are MaxNorm"),
         (lambda: Dense(2, bias_constraint=abs), TypeError, "a constraint must be one of MaxNorm"),

@@ -228,7 +228,7 @@ def test_bfloat16_reaches_the_projections(monkeypatch: pytest.MonkeyPatch) -> No
     ("make", "message"),
     [
         (lambda x: MultiHeadAttention(0, 3), "num_heads must be a positive integer"),
-        (lambda x: MultiHeadAttention(2, 3, dropout=1.0), "dropout must be a number from 0 to below 1"),
+        (lambda x: MultiHeadAttention(2, 3, dropout=1.0), "dropout must be from 0 to below 1"),
         (lambda x: MultiHeadAttention(2, 3, attention_axes=(1,)), "attention_axes is not supported"),
         (lambda x: MultiHeadAttention(2, 3, output_shape=(2, 3)), "output_shape must be one width"),
         (lambda x: MultiHeadAttention(2, 3)(x, x, return_attention_scores=True), "return_attention_scores is not"),

@@ -1,5 +1,6 @@
 """Bidirectional and TimeDistributed: what they make of the layers inside; Keras's figures are in test_keras_layers."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -264,6 +265,19 @@ def test_stateful_layers_inside_carry_reset_and_are_saved() -> None:
     np.testing.assert_array_equal(mixed[[1, 3]], fresh[[1, 3]])
     np.testing.assert_array_equal(mixed[[0, 2]], carried[[0, 2]])
     model.train_on_batch(values, y)
+
+
+def test_a_layer_of_a_wrapper_that_stands_elsewhere_too_comes_back(tmp_path: Path) -> None:
+    x = Input((None, 3))
+    both = Bidirectional(LSTM(2, return_sequences=True))
+    y = both(x)
+    model = compiled(x, Dense(1)(Concatenate()([y, both.forward_layer(x)])))
+    model.save(tmp_path / "m")
+    values = normal(RNG, 2, 4, 3)
+    expected = model.predict(values, verbose=0)
+    for again in (Model.load(tmp_path / "m"), copy.deepcopy(model)):
+        np.testing.assert_array_equal(again.predict(values, verbose=0), expected)
+        assert again.count_params() == model.count_params()
 
 
 def test_sequential_takes_wrappers_and_is_built_by_its_data() -> None:

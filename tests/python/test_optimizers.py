@@ -154,7 +154,7 @@ def test_names_and_configurations(name: str) -> None:
     ("make", "error", "message"),
     [
         (lambda: SGD(clipnorm=1.0, clipvalue=1.0), ValueError, "only one of clipnorm, clipvalue and global_clipnorm"),
-        (lambda: Adam(global_clipnorm=-1), ValueError, "global_clipnorm must be positive, got -1"),
+        (lambda: Adam(global_clipnorm=-1), ValueError, "global_clipnorm must be a positive number, got -1"),
         (lambda: SGD(momentum=2), ValueError, "momentum must be from 0 to 1, not 2"),
         (lambda: SGD("fast"), ValueError, "learning_rate must be a finite number from 0 on or a schedule, got 'fast'"),
         (

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from recurlm import Input, Model, _core, regularizers
-from recurlm.layers import LSTM, Dense, Dropout, Embedding
+from recurlm.layers import LSTM, Dense, Dropout, Embedding, TimeDistributed
 from tests.python.models import check_gradients, gradients, ids, normal
 from tests.reference import numeric
 
@@ -159,9 +159,24 @@ def test_bad_arguments_are_named(make: Any, error: type[Exception], message: str
         make()
 
 
-def test_tar_needs_a_sequence() -> None:
-    x = Input((3,))
-    model = Model(x, Dense(2, activity_regularizer=regularizers.TemporalActivationRegularizer())(x))
+def test_tar_counts_sequences_only() -> None:
+    x = Input((None, 3))
+    layer = LSTM(2, return_sequences=True, return_state=True)
+    layer.activity_regularizer = regularizers.TemporalActivationRegularizer(1.5)
+    outputs, _, _ = layer(x)
+    model = Model(x, outputs)
     model.compile("sgd", "mse")
-    with pytest.raises(ValueError, match="needs a sequence"):
-        model.train_on_batch(normal(RNG, 2, 3), normal(RNG, 2, 2))
+    data = normal(RNG, 4, 5, 3)
+    h = model.predict(data, verbose=0).astype(np.float64)
+    assert model.evaluate(data, h, verbose=0) == pytest.approx(1.5 * np.mean(np.diff(h, axis=1) ** 2), rel=1e-5)
+
+
+def test_activity_is_divided_by_the_batch_at_any_rank() -> None:
+    x = Input((3, 5, 2))
+    model = Model(x, TimeDistributed(LSTM(4, return_sequences=True), activity_regularizer=regularizers.L2(0.1))(x))
+    model.compile("sgd", "mse")
+    data = normal(RNG, 7, 3, 5, 2)
+    y = model.predict(data, verbose=0)
+    assert model.evaluate(data, y, verbose=0) == pytest.approx(
+        0.1 * float(np.sum(y.astype(np.float64) ** 2)) / 7, rel=1e-5
+    )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..optimizers import ASGD
 from .base import Callback, Logs
-from .monitors import _Monitor
+from .monitors import Monitor
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -40,7 +40,8 @@ class SwapEMAWeights(_EvaluatesAverages):
     """Evaluates with the averages of the weights that the optimizer keeps (``use_ema=True``, ``ASGD``).
 
     With ``swap_on_epoch`` the weights are their averages from the end of an epoch to the next one, for callbacks that
-    stand behind this, such as ModelCheckpoint. Should an evaluation fail, training goes on with its own weights.
+    stand behind this, such as ModelCheckpoint. Should an evaluation fail, training goes on with its own weights. It is
+    for ``fit``; elsewhere ``Model.averaged_weights`` keeps other threads out.
     """
 
     def __init__(self, swap_on_epoch: bool = False) -> None:
@@ -55,7 +56,7 @@ class SwapEMAWeights(_EvaluatesAverages):
             self.on_test_begin(logs)
 
 
-class NonMonotonicTrigger(_Monitor, _EvaluatesAverages):
+class NonMonotonicTrigger(Monitor, _EvaluatesAverages):
     """Starts the averaging of ``ASGD(t0=None)`` as NT-ASGD does (Merity et al., 2018), and evaluates with the average.
 
     Averaging starts at the first epoch whose ``monitor`` is worse than the best of the epochs more than ``patience``

@@ -10,7 +10,7 @@ from ..typing import Float
 from .base import Callback, Logs
 
 
-class _Monitor(Callback):
+class Monitor(Callback):
     """Watches one figure. ``mode`` min or max says what is better; auto knows accuracy and its like."""
 
     def __init__(self, monitor: str, mode: str, min_delta: float = 0.0) -> None:
@@ -46,7 +46,7 @@ class _Monitor(Callback):
         return logs.get(self.monitor)
 
 
-class EarlyStopping(_Monitor):
+class EarlyStopping(Monitor):
     """Stops when ``monitor`` has not improved for ``patience`` epochs."""
 
     kept = ("best", "wait", "stopped_epoch", "best_epoch", "best_weights")
@@ -102,7 +102,7 @@ class EarlyStopping(_Monitor):
             self.model.set_weights(self.best_weights)
 
 
-class ModelCheckpoint(_Monitor):
+class ModelCheckpoint(Monitor):
     """Saves the model (a folder), or its weights (a .safetensors file), after epochs or every so many batches.
 
     ``filepath`` may contain ``{epoch:02d}`` and figures like ``{val_loss:.2f}``; folders on the way are made.
@@ -163,7 +163,7 @@ class ModelCheckpoint(_Monitor):
             print(f"Epoch {self._epoch + 1}: saved {path}", file=sys.stderr)
 
 
-class ReduceLROnPlateau(_Monitor):
+class ReduceLROnPlateau(Monitor):
     """Multiplies the learning rate by ``factor`` when ``monitor`` has not improved for ``patience`` epochs."""
 
     kept = ("best", "wait", "cooldown_counter")

@@ -117,8 +117,8 @@ class TensorBoard(Callback):
 
     def _write_histograms(self, epoch: int) -> None:
         for layer in self.model.layers:
-            for parameter in layer.weights:
-                tag = f"{layer.name}/{parameter.name}/histogram"
+            for name, parameter in layer.named_weights().items():
+                tag = f"{layer.name}/{name.replace('.', '/')}/histogram"
                 self._write("train", _histogram_summary(tag, parameter.value), epoch)
 
     def _write(self, run: str, summary: Any, step: int) -> None:

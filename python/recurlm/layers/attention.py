@@ -10,22 +10,22 @@ from ..seeding import check_seed
 from ..tape import Call, Parameter
 from ..typing import Array, Float, Mask, Shape
 from .base import Layer
+from .regularization import check_rate
 
 
 class Attending(Layer):
     """A query sequence (B, T, *) looks at a sequence of keys and values (B, S, *); inputs: query, value [, key].
 
     Masked steps of the value (and key) are not seen; nor, with ``use_causal_mask``, an argument of a call, are those
-    behind the query. A query that sees nothing gets the mean of all values. The query's mask passes on.
+    behind the query. A query that sees nothing gets the mean of all values (in Keras's MultiHeadAttention with dropout,
+    zeros). The query's mask passes on.
     """
 
     call_arguments: ClassVar[tuple[str, ...]] = ("use_causal_mask",)
 
     def __init__(self, dropout: float, seed: int | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if not isinstance(dropout, (int, float, np.number)) or not 0 <= dropout < 1:
-            raise ValueError(f"{self.name}: dropout must be a number from 0 to below 1, got {dropout!r}")
-        self.dropout = float(dropout)
+        self.dropout = check_rate(self.name, "dropout", dropout)
         self.seed = None if seed is None else check_seed(seed)
 
     def attend_to(
@@ -192,6 +192,8 @@ class AdditiveAttention(Attention):
     """Additive attention (Bahdanau et al., 2014): scores ``sum(scale * tanh(query + key))``, scale (D,) or 1."""
 
     def __init__(self, use_scale: bool = True, dropout: float = 0.0, **kwargs: Any) -> None:
+        if "score_mode" in kwargs:
+            raise TypeError("AdditiveAttention has no argument 'score_mode'")
         super().__init__(use_scale=use_scale, dropout=dropout, **kwargs)
 
     def build(self, input_shapes: list[Shape]) -> None:

@@ -165,7 +165,9 @@ class Layer:
             self.built = True
 
     def check_inputs(self, shapes: list[Shape]) -> None:
-        """ValueError where the layer cannot take inputs of these shapes."""
+        """ValueError where the layer cannot take inputs of these shapes; by default it takes one of any."""
+        if len(shapes) > 1:
+            raise ValueError(f"{self.name} takes one input, got {len(shapes)}")
 
     def _compute(self, inputs: list[Array], training: bool, mask: Any, arguments: Mapping[str, Any]) -> list[Array]:
         self.ensure_built([value.shape for value in inputs])
@@ -197,13 +199,20 @@ class Layer:
 
         ``option`` is its name among ``weight_options`` where that is not ``name``.
         """
-        value = np.asarray(initializer(tuple(shape)), np.float32)
+        value = np.array(initializer(tuple(shape)), np.float32)  # a copy: a callable may have given an array of its own
         if value.shape != tuple(shape):
             raise ValueError(
                 f"{self.name}: the initializer of {name} gave shape {value.shape}, expected {tuple(shape)}"
             )
         option = option or name
         regularizer, constraint = (getattr(self, f"{option}_{kind}", None) for kind in ("regularizer", "constraint"))
+        if constraint is not None:
+            try:
+                constraint(value)
+            except ValueError as error:
+                raise ValueError(
+                    f"{self.name}: the constraint of {name} {tuple(shape)} is not possible: {error}"
+                ) from None
         self.weights.append(Parameter(name, value, regularizer, constraint))
         return self.weights[-1]
 

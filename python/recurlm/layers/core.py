@@ -227,6 +227,9 @@ class Dense(Layer):
         self.tied_to = tied_to
         if tied_to is not None and (not isinstance(tied_to, Embedding) or tied_to.input_dim != units):
             raise ValueError(f"{self.name}: tied_to must be an Embedding with input_dim {units}, got {tied_to!r}")
+        of_kernel = [getattr(self, f"kernel_{what}") for what in ("regularizer", "constraint")]
+        if tied_to is not None and of_kernel != [None, None]:
+            raise ValueError(f"{self.name}: what is asked of the kernel belongs to {tied_to.name}, whose table it is")
         self.kernel: Parameter
         self.bias: Parameter | None = None
 

@@ -15,7 +15,7 @@ class _Merge(Layer):
 
     def __call__(self, inputs: Any, *, training: bool = False, mask: Any = None) -> Any:
         """As for every layer, on a list; ``mask`` is a list too, None standing for an input without one."""
-        if not isinstance(inputs, (list, tuple)):
+        if not isinstance(inputs, (list, tuple)) or not inputs:
             raise ValueError(f"{self.name} takes a list of inputs, got {inputs!r}")
         return self.apply(list(inputs), training=training, mask=mask)
 

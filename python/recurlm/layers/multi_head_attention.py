@@ -86,13 +86,15 @@ class MultiHeadAttention(Attending):
     ) -> None:
         super().__init__(dropout, seed, **kwargs)
         unsupported = {"attention_axes": attention_axes, "sliding_window": sliding_window, "use_gate": use_gate}
+        unsupported["flash_attention"] = flash_attention
         for name, value in unsupported.items():
             if value:
                 raise ValueError(f"{self.name}: {name} is not supported, got {value!r}")
         self.num_heads = check_positive(self.name, "num_heads", num_heads)
         self.key_dim = check_positive(self.name, "key_dim", key_dim)
         self.value_dim = self.key_dim if value_dim is None else check_positive(self.name, "value_dim", value_dim)
-        widths = [output_shape] if output_shape is None or isinstance(output_shape, int) else list(output_shape)
+        one = output_shape is None or isinstance(output_shape, (int, np.integer))
+        widths: list[Any] = [output_shape] if one else list(output_shape)  # type: ignore[arg-type]
         if len(widths) != 1:
             raise ValueError(f"{self.name}: output_shape must be one width, got {output_shape!r}")
         self.output_width = None if widths[0] is None else check_positive(self.name, "output_shape", widths[0])

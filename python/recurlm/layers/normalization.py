@@ -5,7 +5,7 @@ from typing import Any
 from .. import _core, initializers
 from ..tape import Call, Parameter
 from ..typing import Array, Float, Shape
-from .base import Layer
+from .base import Layer, shown
 
 
 class LayerNormalization(Layer):
@@ -51,8 +51,8 @@ class LayerNormalization(Layer):
         self.width = width
 
     def check_inputs(self, shapes: list[Shape]) -> None:
-        if len(shapes) != 1 or len(shapes[0]) not in (2, 3) or shapes[0][-1] is None:
-            raise ValueError(f"{self.name} takes one input of known width, (batch, [time,] width), got {shapes}")
+        if len(shapes) != 1 or len(shapes[0]) < 2 or shapes[0][-1] is None:
+            raise ValueError(f"{self.name} takes one input (batch, ..., width) of known width, got {shown(shapes)}")
         if self.built and shapes[0][-1] != self.width:
             raise ValueError(f"{self.name} takes inputs of width {self.width}, got shape {shapes[0]}")
 

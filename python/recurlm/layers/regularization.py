@@ -68,6 +68,8 @@ class Dropout(Layer):
     def _noise_shape(self, shape: tuple[int, ...]) -> tuple[int, ...] | None:
         if self.noise_shape is None:
             return None
+        if len(shape) > 3:
+            raise ValueError(f"{self.name}: noise_shape is for inputs of up to three axes, got {len(shape)}")
         given = (*self.noise_shape[-2::-1], *self.noise_shape[-1:])
         if len(given) != len(shape) or any(g not in (None, 1, s) for g, s in zip(given, shape, strict=True)):
             raise ValueError(f"{self.name}: noise_shape {self.noise_shape} does not fit an input of rank {len(shape)}")

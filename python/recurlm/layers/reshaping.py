@@ -111,8 +111,9 @@ class Permute(_Arranged):
 
     def __init__(self, dims: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.dims = tuple(dims)
-        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
+        listed = isinstance(dims, (list, tuple)) and all(isinstance(dim, (int, np.integer)) for dim in dims)
+        self.dims = tuple(int(dim) for dim in dims) if listed else ()
+        if not listed or sorted(self.dims) != list(range(1, len(self.dims) + 1)):
             raise ValueError(f"{self.name}: dims must hold each of 1, 2, ... once, got {dims!r}")
 
     def arranged_shape(self, shape: Shape) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..tape import Call, Parameter, Tape
 from ..typing import Array, Float, Mask, Shape
-from .base import Layer, shown
+from .base import Layer, assign, shown
 from .recurrent import Recurrent, with_states
 from .serialization import deserialize, serialize
 
@@ -132,7 +132,7 @@ class Bidirectional(Wrapper):
     def build(self, input_shapes: list[Shape]) -> None:
         self.build_inside(input_shapes[:1])
         if self._initial_weights is not None:
-            self.set_weights(self._initial_weights)
+            assign(self.name, self.weights, self._initial_weights)
 
     def check_inputs(self, shapes: list[Shape]) -> None:
         count = self.forward_layer.state_count + self.backward_layer.state_count
@@ -248,7 +248,13 @@ class Bidirectional(Wrapper):
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Bidirectional":
-        return cls(**config | {key: deserialize(config[key]) for key in ("layer", "backward_layer")})
+        made = {key: deserialize(config[key]) for key in ("layer", "backward_layer")}
+        restored, forward = cls(**config | made), made["layer"]
+        assert isinstance(forward, Recurrent)
+        # Not a copy: the layer may stand elsewhere in its model too.
+        restored.forward_layer = restored._sublayers["forward_layer"] = forward
+        forward.zero_output_for_mask = restored.return_sequences
+        return restored
 
 
 class TimeDistributed(Wrapper):

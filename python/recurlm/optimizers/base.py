@@ -65,7 +65,7 @@ class Optimizer:
                 raise TypeError(f"{type(self).__name__}: {key} must be a number, got {value!r}")
         _check_weight_decay(weight_decay)
         _check_clipping({"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm})
-        if not 0 <= ema_momentum <= 1:
+        if not (_is_number(ema_momentum) and 0 <= ema_momentum <= 1):
             raise ValueError(f"ema_momentum must be from 0 to 1, got {ema_momentum!r}")
         self.name = name or snake_case(type(self).__name__)
         self.learning_rate = learning_rate
@@ -242,11 +242,13 @@ class Optimizer:
     @contextmanager
     def averaged(self, var_list: Iterable[Parameter]) -> Iterator[None]:
         """While this is open, the weights are their averages."""
+        before = self.averages is not None and bool(self.averages.swapped)
         self.use_averages(var_list)
         try:
             yield
         finally:
-            self.use_weights()
+            if not before:
+                self.use_weights()
 
     def finalize_variable_values(self, var_list: Iterable[Parameter]) -> None:
         """Make the averages, if there are any, the weights: the end of ``fit``."""
@@ -294,8 +296,12 @@ def count_of(name: str, value: Any, least: int) -> int | None:
     return int(value)
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+
+
 def _check_weight_decay(value: float | None) -> None:
-    if value is not None and not 0 <= value < math.inf:
+    if value is not None and not (_is_number(value) and 0 <= value < math.inf):
         raise ValueError(f"weight_decay must be a finite number from 0 on, got {value!r}")
 
 
@@ -304,8 +310,8 @@ def _check_clipping(clips: Mapping[str, float | None]) -> None:
     if len(given) > 1:
         raise ValueError(f"only one of clipnorm, clipvalue and global_clipnorm can be set, got {given}")
     for key, value in given.items():
-        if not value > 0:
-            raise ValueError(f"{key} must be positive, got {value!r}")
+        if not (_is_number(value) and value > 0):
+            raise ValueError(f"{key} must be a positive number, got {value!r}")
 
 
 def _finite_norms(parameters: Sequence[Parameter], gradients: list[Float], rows: Sequence[Ids | None] | None) -> Array:
