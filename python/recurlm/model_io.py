@@ -291,7 +291,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{folder} holds no saved model: it has no config.json")
     config = files.read_json(path)
     if not isinstance(config, dict) or config.get("format") != FORMAT:
-        raise ValueError(f"{path} is not the configuration of a saved model")
+        kind = config.get("kind") if isinstance(config, dict) else None
+        other = ": it is a language model's, for LanguageModel.load" if kind == "language_model" else ""
+        raise ValueError(f"{path} is not the configuration of a saved model{other}")
     version = config.get("format_version")
     if not isinstance(version, int) or version > FORMAT_VERSION:
         raise ValueError(f"{path} has format_version {version!r}; this version of recurlm reads up to {FORMAT_VERSION}")

@@ -252,7 +252,7 @@ def test_a_backup_of_another_run_is_refused(tmp_path: Path) -> None:
         fit(tmp_path, EarlyStopping("loss"))
     model, (x, y) = backup_run.build(), backup_run.data()
     backup = BackupAndRestore(tmp_path / "backup")
-    with pytest.raises(ValueError, match="of a run with 8 steps an epoch, got 60: call fit with the same data"):
+    with pytest.raises(ValueError, match="of a run with 8 steps an epoch, got 60: call fit with the same data and"):
         model.fit(x, y, batch_size=1, epochs=4, verbose=0, callbacks=[backup])
     other = Model(inputs := Input((5, 3)), Dense(1)(LSTM(2)(inputs)))
     other.compile("adam", "mse")

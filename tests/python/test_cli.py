@@ -59,7 +59,13 @@ def test_help_states_the_defaults_of_the_python_interface(capsys: pytest.Capture
     with pytest.raises(SystemExit):
         main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    for default in ("(default: 0.004)", "(default: cosine)", "(default: 64)", "(default: lstm)", "(default: 512)"):
+    for default in (
+        "(default: 0.004; lion: 0.0004; sgd, nt-asgd: 4)",
+        "(default: cosine)",
+        "(default: 64)",
+        "(default: lstm)",
+        "(default: 512)",
+    ):
         assert default in text
 
 

@@ -271,7 +271,7 @@ def test_the_language_model_is_the_one_of_the_same_arguments() -> None:
 def test_parameters_are_those_of_the_language_model() -> None:
     parameters = LanguageModelEstimator().get_params()
     assert parameters["units"] == 512
-    assert parameters["learning_rate"] == 4e-3
+    assert parameters["window"] == 64
     assert parameters["verbose"] is False
     assert not {"self", "data", "checkpoint_dir", "resume", "callbacks"} & set(parameters)
     with pytest.raises(TypeError, match="has no parameter 'unit'"):

@@ -226,7 +226,7 @@ def test_the_command(lm: LanguageModel, tmp_path: Path, capsys: Any, monkeypatch
         (["--unit", "x"], "--unit must be LAYER:INDEX, such as 0:17, got 'x'"),
         (["--unit", "2:0"], "unit 2:0: the model has layers 0 to 1"),
         (["--unit", "1:24"], "unit 1:24: layer 1 has units 0 to 23"),
-        (["--max-tokens", "5"], "the text has 28 tokens, more than --max-tokens 5: give a shorter one"),
+        (["--max-tokens", "5"], "the text has 28 tokens, more than --max-tokens 5: give a shorter one, or raise that"),
         (["--top", "0"], "--top must be "),
     ],
 )

@@ -144,6 +144,17 @@ def test_the_moving_average_is_what_is_validated_and_saved(source: Path) -> None
     assert average < 0.5 * weights
 
 
+def test_a_long_average_forgets_how_it_began(source: Path) -> None:
+    """0.999 to the power of these steps is above 0.9: uncorrected, the average would hardly have learned."""
+    lm, raw = fit(source, ema=0.999), fit(source)
+    assert lm.model.step < 100
+    assert lm.history is not None
+    assert raw.history is not None
+    first = math.log(lm.tokenizer.vocabulary_size)
+    learned, wanted = (first - each.history.epochs["val_loss"][-1] for each in (lm, raw))  # type: ignore[union-attr]
+    assert learned > 0.7 * wanted > 0
+
+
 def test_averaging_starts_when_validation_gets_worse(source: Path) -> None:
     for epochs, averaging in ((5, False), (12, True)):
         optimizer = fit(source, **NT_ASGD | {"epochs": epochs}).model.optimizer
@@ -176,7 +187,7 @@ def test_help_shows_the_recipe() -> None:
         ),
         (lambda s: LanguageModel(activation_penalty=-1), ValueError, "activation_penalty must be at least 0"),
         (lambda s: fit(s, optimizer="sgd", beta_2=0.9), ValueError, "beta_2 is for adamw, adam, lion, got it with sgd"),
-        (lambda s: fit(s, optimizer="nt-asgd", ema=0.9), ValueError, "a mean of the weights of its own: leave ema out"),
+        (lambda s: fit(s, optimizer="nt-asgd", ema=0.9), ValueError, "ema: the optimizer nt-asgd keeps a mean"),
         (lambda s: fit(s, accumulate=2, random_windows=True), ValueError, "accumulate must be 1"),
         (lambda s: fit(s, accumulate=10**6), ValueError, "accumulate must be at most the .* steps of the run"),
         (lambda s: fit(s, early_stopping=1, validation_split=0), ValueError, "early_stopping needs validation"),

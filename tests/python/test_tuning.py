@@ -159,7 +159,7 @@ def test_an_interrupted_trial_is_tried_again(tmp_path: Path, monkeypatch: pytest
     resumed = run(tmp_path / "out", resume=True)
     assert len(calls) == 4
     by_number = {trial.number: trial for trial in resumed.trials}
-    assert by_number[1].error == "its process was killed"
+    assert by_number[1].error == "it was interrupted"
     second = {trial.number: trial for trial in whole.trials}[1]
     assert (by_number[2].parameters, by_number[2].val_loss) == (second.parameters, second.val_loss)
     assert [trial.state for trial in resumed.trials] == ["complete"] * 3 + ["failed"]

@@ -154,7 +154,9 @@ class BackupAndRestore(Callback):
     def _check(self, path: Path, steps: int | None, states: Mapping[str, Any]) -> None:
         if steps != self.params.get("steps"):
             now = self.params.get("steps")
-            raise ValueError(f"{path} is of a run with {steps} steps an epoch, got {now}: call fit with the same data")
+            raise ValueError(
+                f"{path} is of a run with {steps} steps an epoch, got {now}: call fit with the same data and batch_size"
+            )
         names = list(self._others())
         if sorted(states) != sorted(names):
             raise ValueError(

@@ -64,7 +64,8 @@ class ProgbarLogger(Callback):
         self._write(f"{self._title}: {done}/{steps or '?'} {_figures(logs)}{left}", end="")
 
     def _finish(self, logs: Logs | None) -> None:
-        self._write(f"{self._title}: {_figures(logs)} in {_duration(time.monotonic() - self._began)}", end="\n")
+        figures = f" {_figures(logs)}" if logs else ""
+        self._write(f"{self._title}:{figures} in {_duration(time.monotonic() - self._began)}", end="\n")
         self._width = 0
 
     def _write(self, line: str, end: str) -> None:

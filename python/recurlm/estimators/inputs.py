@@ -68,6 +68,8 @@ class TextReader(_IdReader):
         self.size = max(tokenizer.vocabulary_size, self.unknown_id) + 1
 
     def read(self, estimator: Any, X: Any) -> Rows:
+        if isinstance(X, str):
+            raise TypeError("X must be a list of texts, got one str")
         rows = []
         for i, text in enumerate(X):
             if not isinstance(text, str):

@@ -168,7 +168,8 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         held_out &= np.array([rows[i].tobytes() not in known for i in order])
         if not held_out.any():
             raise ValueError(
-                f"validation_fraction={self.validation_fraction} of {len(targets)} samples holds out none of any class"
+                f"validation_fraction={self.validation_fraction} of {len(targets)} samples holds out none of any "
+                "class (what is equal stays together)"
             )
         return order[~held_out], order[held_out]
 

@@ -85,7 +85,9 @@ def inspect_text(lm: LanguageModel, text: str, *, top: int = 5, max_tokens: int 
     if len(ids) == 0:
         raise ValueError("the text has no tokens")
     if len(ids) > max_tokens:
-        raise ValueError(f"the text has {len(ids):,} tokens, more than max_tokens={max_tokens}: give a shorter one")
+        raise ValueError(
+            f"the text has {len(ids):,} tokens, more than max_tokens={max_tokens}: give a shorter one, or raise that"
+        )
     inputs = np.append(np.int32(tokenizer.bos_id), ids)  # (T + 1,)
     recurrent = [node.outputs[0] for node in network.graph.nodes if isinstance(node.layer, Recurrent)]
     inner = Model(network.inputs, [*recurrent, *network.outputs])  # of the same layers

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -104,7 +106,7 @@ def _check_run(options: FitOptions, streams: Streams, validated: bool) -> None:
         ("optimizer nt-asgd", options.optimizer == "nt-asgd"),
     ):
         if given and not validated:
-            raise ValueError(f"{name} needs validation: give validation_data, or a validation_split above 0")
+            raise ValueError(f"{name} needs validation: hold some text out")
     steps = options.count_epochs(streams) * streams.steps
     if options.accumulate > steps:
         raise ValueError(f"accumulate must be at most the {steps:,} steps of the run, got {options.accumulate}")
@@ -155,8 +157,10 @@ class Run(Callback):
         self._progress.begin(self._done())
         tokens, vocabulary = len(self._streams.ids), self._lm.tokenizer.vocabulary_size
         self._progress.say(f"{tokens:,} tokens of {vocabulary:,} kinds, {self._network.count_params():,} parameters")
+        if self._position.steps:
+            self._progress.say(f"going on from step {self._position.steps:,}, in epoch {self._position.epoch + 1}")
         if self._done() >= 1 or self._impatient():
-            self._progress.say("this run has ended: there is nothing left to train")
+            self._progress.say("this run has ended: raise its limits (epochs, for one) to train on")
         else:
             try:
                 self._train(callbacks)
@@ -164,7 +168,14 @@ class Run(Callback):
                 self._keep_best()
                 raise FloatingPointError(f"{error}; {self._reading.place()}") from None
         self._keep_best()
+        self._warn_of_divergence()
         return self._position.history
+
+    def _warn_of_divergence(self) -> None:
+        losses = self._position.history.get("val_loss", [])
+        if losses and min(losses) > 2 * math.log(self._lm.tokenizer.vocabulary_size):
+            message = "the model predicts worse than even guesses: training has diverged, lower the learning rate"
+            warnings.warn(message, stacklevel=4)
 
     def _keep_best(self) -> None:
         if self._best_weights is not None:
@@ -196,6 +207,10 @@ class Run(Callback):
         self._network.reset_states(self._streams.opening(self._position.window))
         self._rate = self._schedule.learning_rate(self._position.steps, self._done())
         self._seen = self._counted_nats()
+        if self._options.ema is not None:
+            # A short history first: what the weights were in the beginning would else stay in the average for long.
+            n = self._position.steps
+            self._network.optimizer.ema_momentum = min(self._options.ema, (1 + n) / (10 + n))
         self._network.optimizer.learning_rate = self._rate * self._streams.relative_length(self._position.window)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:

@@ -173,7 +173,7 @@ class LanguageModel:
             epochs: passes over the text; None: 10, or as many as ``max_minutes`` or ``max_tokens`` allow.
             batch_size: streams read side by side.
             window: steps that gradients flow back.
-            learning_rate: the highest, after ``warmup_steps`` of linear increase (a tenth of the run, if that is less).
+            learning_rate: the highest, after ``warmup_steps``, a tenth of the run at most; 4e-3, of sgd 4.0, ...
             schedule: ``"cosine"`` or ``"linear"`` decay to zero at the end of the run, or ``"constant"``.
             optimizer: ``"adamw"``, ``"adam"``, ``"lion"``, ``"rmsprop"``, ``"adagrad"``, ``"sgd"`` or ``"nt-asgd"``
                 (Merity et al., 2018): from the first validation on that is worse than the best of those more than five

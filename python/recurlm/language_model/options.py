@@ -31,8 +31,6 @@ OPTIMIZERS: dict[str, type[optimizers.Optimizer]] = {
 }
 
 _WITH_BETA_2 = ("adamw", "adam", "lion")
-# Their rates are large, and decay is multiplied by the rate: theirs is that of Merity et al. (2018).
-_PLAIN = ("sgd", "nt-asgd")
 
 _MOST = 2**53
 
@@ -47,7 +45,7 @@ class FitOptions:
     epochs: int | None = None
     batch_size: int = 32
     window: int = 64
-    learning_rate: float = 4e-3
+    learning_rate: float | None = None
     schedule: str = "cosine"
     warmup_steps: int = 100
     optimizer: str = "adamw"
@@ -109,13 +107,18 @@ class FitOptions:
         if self.beta_2 is not None and self.optimizer not in _WITH_BETA_2:
             raise ValueError(f"beta_2 is for {', '.join(_WITH_BETA_2)}, got it with {self.optimizer}")
         if self.ema is not None and self.optimizer == "nt-asgd":
-            raise ValueError("nt-asgd keeps a mean of the weights of its own: leave ema out")
+            raise ValueError("ema: the optimizer nt-asgd keeps a mean of the weights of its own")
         if self.accumulate > 1 and self.random_windows:
             raise ValueError("random_windows scales the learning rate of each step: accumulate must be 1")
-        if self.beta_2 is None:
-            object.__setattr__(self, "beta_2", 0.99)
-        if self.weight_decay is None:
-            object.__setattr__(self, "weight_decay", 1.2e-6 if self.optimizer in _PLAIN else 0.01)
+        plain = self.optimizer in ("sgd", "nt-asgd")
+        defaults = {
+            "learning_rate": 4.0 if plain else {"lion": 4e-4, "adagrad": 5e-2}.get(self.optimizer, 4e-3),
+            "weight_decay": 1.2e-6 if plain else 0.01,  # it is multiplied by the rate
+            "beta_2": 0.99,
+        }
+        for name, default in defaults.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, default)
 
     def _check_types(self) -> None:
         kinds: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,), "bool": (bool,)}
@@ -134,6 +137,12 @@ class FitOptions:
             if name not in limits and saved[name] != getattr(self, name):
                 now = getattr(self, name)
                 raise ValueError(f"the checkpoint was made with {name}={saved[name]}, got {now}: resume with the same")
+
+    @property
+    def peak(self) -> float:
+        """The learning rate, the optimizer's default where none was given."""
+        assert self.learning_rate is not None
+        return self.learning_rate
 
     def count_epochs(self, streams: Streams) -> int:
         """Epochs at most: those asked for, else what the tokens take, else 10 unless time is the limit."""
@@ -168,7 +177,7 @@ class FitOptions:
             "tokens": math.inf if self.max_tokens is None else self.max_tokens,
             "seconds": math.inf if self.max_minutes is None else self.max_minutes * 60,
         }
-        return Schedule(self.schedule, self.learning_rate, self.warmup_steps, steps, **limits)
+        return Schedule(self.schedule, self.peak, self.warmup_steps, steps, **limits)
 
     def make_optimizer(self) -> optimizers.Optimizer:
         arguments: dict[str, Any] = {"weight_decay": self.weight_decay, "global_clipnorm": self.clipnorm or None}
@@ -177,10 +186,10 @@ class FitOptions:
         if self.accumulate > 1:
             arguments["gradient_accumulation_steps"] = self.accumulate
         if self.optimizer == "nt-asgd":
-            return optimizers.ASGD(self.learning_rate, lambd=0.0, t0=None, **arguments)
+            return optimizers.ASGD(self.peak, lambd=0.0, t0=None, **arguments)
         if self.ema is not None:
             arguments |= {"use_ema": True, "ema_momentum": self.ema}
-        return OPTIMIZERS[self.optimizer](self.learning_rate, **arguments)
+        return OPTIMIZERS[self.optimizer](self.peak, **arguments)
 
     def make_triggers(self) -> list[Callback]:
         """Callbacks that belong to the optimizer."""

@@ -168,7 +168,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is not a recurlm model: it has no config.json")
     fields = read_json(path)
     if not isinstance(fields, dict) or fields.get("kind") != KIND:
-        raise ValueError(f"{folder} is not a language model: {path} does not say so")
+        kind = ": it is a Model, for Model.load" if isinstance(fields, dict) and fields.get("format") else ""
+        raise ValueError(f"{folder} is not a language model{kind or f': {path} does not say so'}")
     if fields.get("format_version") != FORMAT_VERSION:
         raise ValueError(f"{path} has format_version {fields.get('format_version')!r}, expected {FORMAT_VERSION}")
     if not isinstance(fields.get("separate_texts"), bool) or not isinstance(fields.get("tokenizer"), str):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Mapping
@@ -103,6 +105,8 @@ def _run(work: _Work, seeds: list[int], trials: int, threads: int) -> None:
     if len(seeds) == 1:
         work.run(seeds[0], left, saving)
         return
+    if threading.current_thread() is threading.main_thread():
+        before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     workers = [context.Process(target=_work_in_process, args=(work, seed, left, saving, threads)) for seed in seeds]
     try:
         for worker in workers:
@@ -113,6 +117,8 @@ def _run(work: _Work, seeds: list[int], trials: int, threads: int) -> None:
         if codes:
             raise RuntimeError(f"a process of the search ended with exit code {codes[0]}; resume the search to go on")
     finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
         for worker in workers:
             if worker.pid is not None and worker.is_alive():
                 worker.terminate()

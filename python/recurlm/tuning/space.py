@@ -153,6 +153,6 @@ def _try(name: str, value: Any) -> None:
         else:
             options = FitOptions(**defaults | {name: value})
             options.make_optimizer()
-            Schedule(options.schedule, options.learning_rate, options.warmup_steps, 1.0)
+            Schedule(options.schedule, options.peak, options.warmup_steps, 1.0)
     except (TypeError, ValueError) as error:
         raise ValueError(f"key {name!r}: {error}") from None

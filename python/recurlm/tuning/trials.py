@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import optuna
 
 FORMAT_VERSION = 1
-_KILLED = "its process was killed"
+_KILLED = "it was interrupted"
 
 
 @dataclass(frozen=True)
