@@ -60,7 +60,7 @@ def test_help_states_the_defaults_of_the_python_interface(capsys: pytest.Capture
         main(["train", "--help"])
     text = " ".join(capsys.readouterr().out.split())
     for default in (
-        "(default: 0.004; lion: 0.0004; sgd, nt-asgd: 4)",
+        "(default: 0.004; lion: 0.0004; adagrad: 0.05; sgd, nt-asgd: 4)",
         "(default: cosine)",
         "(default: 64)",
         "(default: lstm)",
