@@ -14,9 +14,9 @@ from . import _core, metrics
 from .arrays import to_batch_major
 from .graph import Activations, Graph
 from .layers.base import SymbolicTensor
-from .layers.core import Dense
 from .losses import Loss, spread_weight
 from .metrics import Metric, Rows
+from .projection import project, project_sample, projection_of
 from .tape import Call, Tape
 from .typing import Array, Float, Ids, Mask
 
@@ -74,6 +74,7 @@ class Head:
         self.projection = projection_of(graph, tensor, loss) if loss.cross_entropy else None
         if not all(metric.from_rows for metric in (*plain_metrics, *weighted_metrics)):
             self.projection = None
+        self._check_sampling()
 
     def run(
         self,
@@ -98,8 +99,11 @@ class Head:
         call.wanted = [wanted is not None and wanted[source]]
         if ids is None:
             return self._distribution(call, x, target, positions, gradient)
-        smoothing = self.loss.label_smoothing
-        rows, total, dx = project(call, self.projection, x, ids, positions.loss, gradient, smoothing)
+        if self.loss.sampled_softmax is not None and gradient and positions.loss.any():
+            rows, total, dx = project_sample(call, self.projection, x, ids, positions.loss, self.loss.sampled_softmax)
+        else:
+            smoothing = self.loss.label_smoothing
+            rows, total, dx = project(call, self.projection, x, ids, positions.loss, gradient, smoothing)
         self._update_from_rows(rows, positions)
         return self._unweighted(total), [Seed(source, dx)] if dx is not None else []
 
@@ -160,6 +164,19 @@ class Head:
 
     # Parts ----------------------------------------------------------------------------------------------------------
 
+    def _check_sampling(self) -> None:
+        sampling = self.loss.sampled_softmax
+        if sampling is None:
+            return
+        if self.projection is None:
+            raise ValueError(
+                f"sampled_softmax of output {self.name!r} needs it to be a Dense with softmax (or, of logits, a linear "
+                "one) that nothing else reads, and metrics that need no probabilities"
+            )
+        if len(sampling.counts) != self.projection.units:
+            counted, units = len(sampling.counts), self.projection.units
+            raise ValueError(f"sampled_softmax of output {self.name!r} counts {counted} classes, expected {units}")
+
     @property
     def _label(self) -> str:
         return f"y of output {self.name!r}"
@@ -205,53 +222,6 @@ class Head:
             metric.update_state(target.y_true, y_pred, (used != 0).astype(np.float32))
         for metric in self.weighted_metrics:
             metric.update_state(target.y_true, y_pred, used)
-
-
-def projection_of(graph: Graph, tensor: SymbolicTensor, loss: Loss | None = None) -> Dense | None:
-    """The layer behind ``tensor`` if its softmax can be fused with a cross-entropy, else None."""
-    layer = tensor.node.layer
-    if loss is not None and layer.activity_regularizer is not None:  # which needs the outputs
-        return None
-    if not isinstance(layer, Dense) or graph.consumers[tensor] or graph.outputs.count(tensor) > 1:
-        return None
-    linear = layer.activation == "linear"
-    accepted = layer.activation == "softmax" or linear if loss is None else loss.from_logits == linear
-    return layer if accepted and layer.activation in ("softmax", "linear") else None
-
-
-def project(
-    call: Call, layer: Dense, x: Array, ids: Ids, weights: Float, gradient: bool, label_smoothing: float = 0.0
-) -> tuple[Rows, float, Float | None]:
-    """What the fused loss says of each row, the weighted loss, and the gradient of x where it is wanted."""
-    flat = x.reshape(-1, x.shape[-1])
-    count = (len(flat),)
-    rows = Rows(
-        ids,
-        call.buffer("log_probs", count),
-        call.buffer("ranks", count, np.int32),
-        call.buffer("predictions", count, np.int32),
-    )
-    dx = call.gradient(x.shape) if gradient and call.wanted[0] else None
-    target = layer.open_gradients(call) if gradient else None
-    total = _core.projection_cross_entropy(
-        flat,
-        layer.kernel.value,
-        None if layer.bias is None else layer.bias.value,
-        ids,
-        weights,
-        rows.log_probs,
-        rows.ranks,
-        rows.predictions,
-        None if dx is None else dx.reshape(flat.shape),
-        target and target.kernel,
-        target and target.bias,
-        call.tape.workspace,
-        transposed=layer.transposed,
-        accumulate=target is not None and target.accumulate,
-        precision=call.tape.precision,
-        label_smoothing=label_smoothing,
-    )
-    return rows, total, dx
 
 
 def build_metrics(spec: Any, tensor: SymbolicTensor, loss: Loss) -> list[Metric]:

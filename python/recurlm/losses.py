@@ -14,6 +14,7 @@ import numpy as np
 from . import _core
 from .arrays import check_ids, reordered
 from .naming import resolve
+from .sampled_softmax import SampledSoftmax
 from .tape import Call, Tape
 from .typing import Array, Float, Mask
 
@@ -30,6 +31,7 @@ class Loss:
     core_name: ClassVar[str] = ""
     sparse: ClassVar[bool] = False
     cross_entropy: ClassVar[bool] = False
+    sampled_softmax: SampledSoftmax | None = None
 
     def __init__(self, name: str, reduction: str, *, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
         if reduction not in REDUCTIONS:
@@ -181,7 +183,7 @@ class SparseCategoricalCrossentropy(Loss):
     """``-log p[y]``; y is an id at every position. Rows whose id is ``ignore_class`` count as masked.
 
     ``label_smoothing`` (not in Keras, which has it for one-hot labels) gives that share of the target's probability to
-    all classes in equal parts.
+    all classes in equal parts. ``sampled_softmax`` (not in Keras) looks at a sample of the classes in training.
     """
 
     sparse = True
@@ -195,9 +197,15 @@ class SparseCategoricalCrossentropy(Loss):
         name: str = "sparse_categorical_crossentropy",
         *,
         label_smoothing: float = 0.0,
+        sampled_softmax: SampledSoftmax | dict[str, Any] | None = None,
     ) -> None:
         super().__init__(name, reduction, from_logits=from_logits, label_smoothing=label_smoothing)
         self.ignore_class = ignore_class
+        if isinstance(sampled_softmax, dict):
+            sampled_softmax = SampledSoftmax(**sampled_softmax)
+        if sampled_softmax is not None and label_smoothing != 0:
+            raise ValueError("label_smoothing gives a share to all classes: it does not go with sampled_softmax")
+        self.sampled_softmax = sampled_softmax
 
     def targets(self, y_true: Array, shape: tuple[int, ...], name: str = "y_true") -> Array:
         y_true = np.asarray(y_true)
@@ -236,8 +244,12 @@ class SparseCategoricalCrossentropy(Loss):
         return self._smoothed(rows)
 
     def get_config(self) -> dict[str, Any]:
-        config = {"from_logits": self.from_logits, "ignore_class": self.ignore_class}
-        return super().get_config() | config | {"label_smoothing": self.label_smoothing}
+        return super().get_config() | {
+            "from_logits": self.from_logits,
+            "ignore_class": self.ignore_class,
+            "label_smoothing": self.label_smoothing,
+            "sampled_softmax": self.sampled_softmax and self.sampled_softmax.get_config(),
+        }
 
 
 def spread_weight(weight: Any, shape: tuple[int, ...], name: str = "sample_weight") -> Float:

@@ -6,10 +6,22 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from enum import IntEnum
 
 import numpy as np
 
 _LIMIT = 2**63
+
+
+class Draw(IntEnum):
+    """What a training step draws; each has random numbers of its own."""
+
+    BLANK_NOISE = 0
+    UNIGRAM_NOISE = 1
+    TOKEN_DROP = 2
+    WINDOW_LENGTHS = 3
+    WINDOW_OFFSET = 4
+    CLASSES = 5
 
 
 class _Seeding:
@@ -67,10 +79,10 @@ def permutation(seed: int, epoch: int, size: int) -> np.ndarray:
     return _generator(seed, 2**63 + epoch).permutation(size)
 
 
-def window_generator(seed: int, purpose: int, epoch: int, step: int) -> np.random.Generator:
-    """A generator for what one step of an epoch draws for one of several purposes."""
+def step_generator(seed: int, draw: Draw, group: int, step: int) -> np.random.Generator:
+    """A generator for one draw of a step of a ``group``: an epoch, or a node of a graph."""
     # Keys between those of initializers and of permutations; the first word of the counter counts the draws.
-    key, counter = np.array([seed, 2**62 + purpose], np.uint64), np.array([0, step, epoch, 0], np.uint64)
+    key, counter = np.array([seed, 2**62 + draw], np.uint64), np.array([0, step, group, 0], np.uint64)
     return np.random.Generator(np.random.Philox(key=key, counter=counter))
 
 

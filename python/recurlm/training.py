@@ -13,8 +13,8 @@ from .callbacks import Callback, CallbackList, History, TerminateOnNaN
 from .compiled import Compiled
 from .data import ArrayBatches, Batch, Batches, IterableBatches, select
 from .diagnosis import broken_weight, explain
-from .heads import project, projection_of
 from .losses import SparseCategoricalCrossentropy, spread_weight
+from .projection import project, projection_of
 from .tape import States, Tape
 from .typing import Array, Float
 

@@ -84,7 +84,7 @@ def test_a_folder_is_no_text(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         ("--learning-rate", "0", "--learning-rate must be positive, got 0.0"),
         ("--max-minutes", "-1", "--max-minutes must be positive, got -1.0"),
         ("--validation-split", "1.5", "--validation-split must be between 0 and 1, got 1.5"),
-        ("--early-stopping", "0", "--early-stopping must be at least 1 epoch, got 0"),
+        ("--early-stopping", "0", "--early-stopping must be at least 1, got 0"),
         ("--checkpoint-every", "0", "--checkpoint-every must be at least 1, got 0"),
         ("--unigram-noise", "1", "--unigram-noise must be at least 0 and below 1, got 1.0"),
         ("--blank-noise", "nan", "--blank-noise must be at least 0 and below 1, got nan"),

@@ -30,16 +30,7 @@ from .history import TrainingHistory
 from .options import FitOptions, shows_options
 from .pickling import reduce_language_model
 from .progress import Progress
-from .scoring import (
-    WINDOW,
-    Evaluation,
-    Tally,
-    TextScore,
-    compile_model,
-    evaluate_streams,
-    evaluate_texts,
-    log_probs,
-)
+from .scoring import WINDOW, Evaluation, Tally, TextScore, compile_model, evaluate_streams, evaluate_texts, log_probs
 from .sources import read_sources
 from .weights import ModelWeights
 
@@ -191,6 +182,8 @@ class LanguageModel:
             token_drop: share of tokens left out of the text, as inputs and as targets.
             random_windows: of random length, the learning rate in proportion to it (Merity et al., 2018).
             shift_windows: each epoch cuts the text elsewhere.
+            sampled_softmax: train on so many tokens of the vocabulary, drawn for each step, and the targets: fast where
+                it is large. The loss of an epoch is then over these, ``val_loss`` over all. See ``SampledSoftmax``.
             checkpoint_dir: where to keep checkpoints, one every ``checkpoint_every`` steps and after each epoch.
             resume: go on from the newest checkpoint there, to the same bits as without the interruption; the text and
                 what is held out must be the same, limits may be raised.
@@ -216,7 +209,8 @@ class LanguageModel:
             sources = read_sources(self.tokenizer, data, validation_data, validation_split, checkpoints.folder)
             self.separate_texts = sources.separate
             self._encode(sample_prompt, "sample_prompt")  # before hours have been spent
-            compile_model(self.model, updates, check_training_precision(recipe.dtype), recipe.label_smoothing)
+            loss = recipe.make_loss(self.tokenizer.vocabulary_size, sources.train)
+            compile_model(self.model, updates, check_training_precision(recipe.dtype), loss)
             return Run(self, recipe, sources, checkpoints, progress).fit(callbacks, resume)
 
     def _sample(self, prompt: str) -> str:

@@ -12,10 +12,12 @@ import numpy as np
 
 from .. import optimizers
 from ..callbacks import Callback, NonMonotonicTrigger
+from ..losses import SparseCategoricalCrossentropy
 from ..precision import check_training_precision
+from ..sampled_softmax import SampledSoftmax
 from ..text.augmentation import Augmentation, BlankNoise, Noise, UnigramNoise
 from ..text.batching import Streams
-from ..text.corpus import StoredIds
+from ..text.corpus import StoredIds, count_ids
 from ..text.tokenizer import Tokenizer
 from .schedule import Schedule
 from .scoring import NATS
@@ -64,6 +66,7 @@ class FitOptions:
     token_drop: float = 0.0
     random_windows: bool = False
     shift_windows: bool = False
+    sampled_softmax: int | None = None
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> FitOptions:
@@ -85,11 +88,10 @@ class FitOptions:
                 raise ValueError(f"{name} must be from 1 to {_MOST:,}, got {value}")
         if self.warmup_steps < 0:
             raise ValueError(f"warmup_steps must be at least 0, got {self.warmup_steps}")
-        for name in ("batch_size", "window", "accumulate"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if self.early_stopping is not None and self.early_stopping < 1:
-            raise ValueError(f"early_stopping must be at least 1 epoch, got {self.early_stopping}")
+        for name in ("batch_size", "window", "accumulate", "early_stopping", "sampled_softmax"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
         if self.clipnorm is not None and not self.clipnorm >= 0:
             raise ValueError(f"clipnorm must be at least 0, got {self.clipnorm}")
         if self.max_minutes is not None and not self.max_minutes > 0:
@@ -98,6 +100,8 @@ class FitOptions:
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1:
                 raise ValueError(f"{name} must be at least 0 and below 1, got {value}")
+        if self.sampled_softmax is not None and self.label_smoothing > 0:
+            raise ValueError("label_smoothing gives a share to all tokens: it does not go with sampled_softmax")
         check_training_precision(self.dtype)
 
     def _check_optimizer(self) -> None:
@@ -170,6 +174,16 @@ class FitOptions:
         if not (noises or self.token_drop > 0 or self.random_windows or self.shift_windows):
             return None
         return Augmentation(seed, tuple(noises), self.token_drop, self.random_windows, self.shift_windows)
+
+    def make_loss(self, vocabulary_size: int, ids: StoredIds) -> SparseCategoricalCrossentropy:
+        """Of a model that trains on ``ids``; ValueError where the vocabulary is too small to take a sample of."""
+        sampling = None
+        if self.sampled_softmax is not None:
+            if self.sampled_softmax >= vocabulary_size:
+                most = f"below the {vocabulary_size:,} tokens of the vocabulary"
+                raise ValueError(f"sampled_softmax must be {most}, got {self.sampled_softmax:,}")
+            sampling = SampledSoftmax(count_ids(ids, vocabulary_size), self.sampled_softmax)
+        return SparseCategoricalCrossentropy(label_smoothing=self.label_smoothing, sampled_softmax=sampling)
 
     def make_schedule(self, streams: Streams) -> Schedule:
         steps = float(self.count_epochs(streams)) * streams.tokens / self.step_tokens

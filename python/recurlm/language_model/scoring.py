@@ -71,12 +71,12 @@ def compile_model(
     model: Model,
     optimizer: Optimizer | str = "adamw",
     dtype: TrainingPrecision = "float32",
-    label_smoothing: float = 0.0,
+    loss: SparseCategoricalCrossentropy | None = None,
 ) -> None:
     """Give ``model`` the loss and metrics that this package relies on."""
     # The metric is a mean over tokens; the loss is one over batches, of which the last may hold fewer tokens, and
     # includes penalties and what smoothing costs.
-    loss = SparseCategoricalCrossentropy(label_smoothing=label_smoothing)
+    loss = loss or SparseCategoricalCrossentropy()
     model.compile(optimizer, loss=loss, metrics=["accuracy", NATS], dtype=dtype)
 
 

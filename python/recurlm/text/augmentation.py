@@ -12,17 +12,14 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from ..seeding import window_generator
+from ..seeding import Draw, step_generator
 from ..typing import Ids
-from .corpus import StoredIds, release
-
-# Draws of different purposes are independent.
-_BLANK, _UNIGRAM, _DROP, _LENGTHS, _OFFSET = range(5)
+from .corpus import StoredIds, count_ids
 
 # Merity et al. (2018), section 5: the base is halved in a twentieth of the windows, lengths are normal around it.
 _FULL, _DEVIATION, _LEAST = 0.95, 5, 5  # the deviation of a window shorter than 40 is an eighth of it
 _MOST_DEVIATIONS = 4  # so that memory for the longest window is soon had
-_BLOCK = 4096  # of ids counted, times 256, and of lengths drawn at a time
+_BLOCK = 4096  # of lengths drawn at a time
 
 
 class Noise(Protocol):
@@ -39,7 +36,7 @@ class BlankNoise:
     blank_id: int
 
     def __call__(self, inputs: Ids, seed: int, epoch: int, step: int) -> Ids:
-        chosen = window_generator(seed, _BLANK, epoch, step).random(inputs.shape) < self.rate
+        chosen = step_generator(seed, Draw.BLANK_NOISE, epoch, step).random(inputs.shape) < self.rate
         return np.where(chosen, np.int32(self.blank_id), inputs)
 
 
@@ -55,18 +52,15 @@ class UnigramNoise:
 
     @classmethod
     def of(cls, rate: float, ids: StoredIds, vocabulary_size: int, bos_id: int) -> UnigramNoise:
-        """With the counts of ``ids``, which may be more than fit in memory."""
-        counts = np.zeros(vocabulary_size, np.int64)
-        for start in range(0, len(ids), _BLOCK * 256):
-            counts += np.bincount(ids[start : start + _BLOCK * 256], minlength=vocabulary_size)
-            release(ids)
+        """With the counts of ``ids``."""
+        counts = count_ids(ids, vocabulary_size)
         counts[bos_id] = 0
         if not counts.any():
             raise ValueError("unigram_noise needs a text with tokens to draw")
         return cls(rate, np.cumsum(counts))
 
     def __call__(self, inputs: Ids, seed: int, epoch: int, step: int) -> Ids:
-        generator = window_generator(seed, _UNIGRAM, epoch, step)
+        generator = step_generator(seed, Draw.UNIGRAM_NOISE, epoch, step)
         chosen = generator.random(inputs.shape) < self.rate
         drawn = np.searchsorted(self.totals, generator.integers(self.totals[-1], size=inputs.shape), side="right")
         return np.where(chosen, drawn.astype(np.int32), inputs)
@@ -97,11 +91,11 @@ class Augmentation:
 
     def offset(self, epoch: int, window: int) -> int:
         """Tokens of the text that ``epoch`` passes over."""
-        return int(window_generator(self.seed, _OFFSET, epoch, 0).integers(self.most_shifted(window) + 1))
+        return int(step_generator(self.seed, Draw.WINDOW_OFFSET, epoch, 0).integers(self.most_shifted(window) + 1))
 
     def starts(self, epoch: int, length: int, window: int) -> npt.NDArray[np.int64]:
         """Where the random windows of a stream of ``length`` tokens start, (steps + 1,), its end last."""
-        generator = window_generator(self.seed, _LENGTHS, epoch, 0)
+        generator = step_generator(self.seed, Draw.WINDOW_LENGTHS, epoch, 0)
         deviation = min(_DEVIATION, window / 8)
         least, most = min(_LEAST, window), window + int(_MOST_DEVIATIONS * deviation)
         starts = [np.zeros(1, np.int64)]
@@ -114,7 +108,7 @@ class Augmentation:
 
     def dropped(self, targets: Ids, bos_id: int, epoch: int, step: int) -> Ids:
         """``targets`` (B, T) without those that are left out, (B, at most T and at least 1)."""
-        generator = window_generator(self.seed, _DROP, epoch, step)
+        generator = step_generator(self.seed, Draw.TOKEN_DROP, epoch, step)
         window = targets.shape[1]
         count = min(window - 1, int(self.token_drop * window + generator.random()))
         keys = np.where(targets == bos_id, 1.0, generator.random(targets.shape))

@@ -186,6 +186,15 @@ def release(ids: StoredIds) -> None:
         base.madvise(mmap.MADV_DONTNEED)  # they are read-only, and come back from the file when they are needed
 
 
+def count_ids(ids: StoredIds, vocabulary_size: int) -> npt.NDArray[np.int64]:
+    """How often each id occurs, (vocabulary_size,); there may be more ids than fit in memory."""
+    counts = np.zeros(vocabulary_size, np.int64)
+    for start in range(0, len(ids), CHUNK_BYTES):
+        counts += np.bincount(ids[start : start + CHUNK_BYTES], minlength=vocabulary_size)
+        release(ids)
+    return counts
+
+
 def forget_corpora(folder: Path, kept: Collection[str]) -> None:
     """Delete the ids that ``build_corpus`` wrote into ``folder``, but for those with one of the keys ``kept``."""
     for path in folder.iterdir():
