@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .checks import is_number
 from .naming import resolve
 from .typing import Float
 
@@ -43,7 +44,7 @@ class MinMaxNorm(Constraint):
         self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: int | Sequence[int] = 0
     ) -> None:
         for name, value in {"min_value": min_value, "max_value": max_value, "rate": rate}.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float, np.number)):
+            if not is_number(value):
                 raise TypeError(f"{name} must be a number, got {value!r}")
         if not 0 <= min_value <= max_value:
             raise ValueError(f"0 <= min_value <= max_value is needed, got {min_value!r} and {max_value!r}")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .checks import check_integer
 from .heads import Target
 from .seeding import permutation
 from .typing import Array
@@ -97,12 +98,10 @@ class ArrayBatches:
     """Slices of arrays, in order or shuffled by (seed, epoch); ``first`` is the user's number of the first sample."""
 
     def __init__(self, whole: Batch, batch_size: int, steps: int | None, shuffle: bool, first: int = 0) -> None:
-        if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-            raise ValueError(f"batch_size must be a positive integer, got {batch_size!r}")
         if whole.size == 0:
             raise ValueError("x must hold at least one sample, got none")
         self.whole = whole
-        self.batch_size = batch_size
+        self.batch_size = check_integer("batch_size", batch_size, 1)
         available = math.ceil(whole.size / batch_size)
         self.steps: int | None = available if steps is None else min(steps, available)
         self.shuffle = shuffle

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .checks import check_optional_integer
 from .naming import resolve, snake_case
 from .typing import Array, Float, Ids
 
@@ -219,12 +220,9 @@ class _Detection(Metric):
         super().__init__(name)
         if thresholds is not None and not isinstance(thresholds, (int, float)):
             raise ValueError(f"{type(self).__name__}: thresholds must be one number or None, got {thresholds!r}")
-        for argument, value, least in (("top_k", top_k, 1), ("class_id", class_id, 0)):
-            if value is not None and (type(value) is not int or value < least):
-                what = f"an integer from {least} on or None"
-                raise ValueError(f"{type(self).__name__}: {argument} must be {what}, got {value!r}")
         self.thresholds = (0.5 if top_k is None else -math.inf) if thresholds is None else thresholds
-        self.top_k, self.class_id = top_k, class_id
+        self.top_k = check_optional_integer(f"{type(self).__name__}: top_k", top_k, 1)
+        self.class_id = check_optional_integer(f"{type(self).__name__}: class_id", class_id, 0)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         predicted = self._positive(np.asarray(y_pred))  # (..., classes)

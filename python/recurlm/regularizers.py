@@ -7,12 +7,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 
 from . import _core
+from .checks import check_factor
 from .naming import resolve
 from .typing import Float
 
@@ -41,8 +41,8 @@ class L1L2(Regularizer):
     """``l1 * sum(|x|) + l2 * sum(x**2)``."""
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0) -> None:
-        self.l1 = _check_factor("l1", l1)
-        self.l2 = _check_factor("l2", l2)
+        self.l1 = check_factor("l1", l1)
+        self.l2 = check_factor("l2", l2)
 
     def penalty(self, x: Float, scale: float, gradient: Float | None) -> float:
         return _core.penalty(x, scale * self.l1, scale * self.l2, gradient)
@@ -75,7 +75,7 @@ class ActivationRegularizer(Regularizer):
     """
 
     def __init__(self, alpha: float = 2.0) -> None:
-        self.alpha = _check_factor("alpha", alpha)
+        self.alpha = check_factor("alpha", alpha)
 
     def penalty(self, x: Float, scale: float, gradient: Float | None) -> float:
         return _core.penalty(x, 0.0, scale * self.alpha / max(1, x.size), gradient)
@@ -91,7 +91,7 @@ class TemporalActivationRegularizer(Regularizer):
     """
 
     def __init__(self, beta: float = 1.0) -> None:
-        self.beta = _check_factor("beta", beta)
+        self.beta = check_factor("beta", beta)
 
     def penalty(self, x: Float, scale: float, gradient: Float | None) -> float:
         differences = x.size - (x[0].size if len(x) else 0)
@@ -99,12 +99,6 @@ class TemporalActivationRegularizer(Regularizer):
 
     def activity_penalty(self, x: Float, gradient: Float | None) -> float:
         return self.penalty(x, 1.0, gradient) if x.ndim > 2 else 0.0  # a final state is no sequence
-
-
-def _check_factor(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < math.inf:
-        raise ValueError(f"{name} must be a finite number from 0 on, got {value!r}")
-    return float(value)
 
 
 _CLASSES: dict[str, type[Regularizer]] = {

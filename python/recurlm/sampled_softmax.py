@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from .checks import is_integer, is_number
 from .seeding import Draw, step_generator
 from .typing import Float, Ids
 
@@ -50,9 +51,9 @@ class SampledSoftmax:
         if self.counts.ndim != 1 or not (np.isfinite(self.counts) & (self.counts >= 0)).all():
             raise ValueError("counts must be a list of numbers that are at least 0")
         most = len(self.counts) - 1
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or not 1 <= size <= most:
+        if not is_integer(size) or not 1 <= size <= most:
             raise ValueError(f"size must be an integer from 1 to {most:,}, one class less than all, got {size!r}")
-        if isinstance(power, bool) or not isinstance(power, (int, float)) or not 0 <= power <= 1:
+        if not is_number(power) or not 0 <= power <= 1:
             raise ValueError(f"power must be a number from 0 to 1, got {power!r}")
         self.size, self.power = int(size), float(power)
         counted = np.maximum(self.counts, 1)

@@ -10,6 +10,8 @@ from enum import IntEnum
 
 import numpy as np
 
+from .checks import is_integer
+
 _LIMIT = 2**63
 
 
@@ -38,7 +40,7 @@ _current: ContextVar[_Seeding] = ContextVar("seeding", default=_global)
 
 def check_seed(seed: int, name: str = "seed") -> int:
     """``seed`` as an int; ValueError unless ``0 <= seed < 2**63``."""
-    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed < _LIMIT:
+    if not is_integer(seed) or not 0 <= seed < _LIMIT:
         raise ValueError(f"{name} must be an integer from 0 to 2**63 - 1, got {seed!r}")
     return int(seed)
 

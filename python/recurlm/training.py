@@ -10,6 +10,7 @@ import numpy as np
 
 from .arrays import to_batch_major
 from .callbacks import Callback, CallbackList, History, TerminateOnNaN
+from .checks import check_integer
 from .compiled import Compiled
 from .data import ArrayBatches, Batch, Batches, IterableBatches, select
 from .diagnosis import broken_weight, explain
@@ -60,11 +61,9 @@ class FitLoop:
         epochs: int,
         validation: Validation | None,
     ) -> None:
-        if isinstance(epochs, bool) or not isinstance(epochs, (int, np.integer)) or epochs < 0:
-            raise ValueError(f"epochs must be a whole number from 0 on, got {epochs!r}")
         self.model = model
         self.data = data
-        self.epochs = epochs
+        self.epochs = check_integer("epochs", epochs, 0)
         self.validation = validation
         self.history = History()
         params = {"epochs": epochs, "steps": data.steps}

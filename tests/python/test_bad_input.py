@@ -244,7 +244,8 @@ def test_texts_without_tokens(tmp_path: Path, model: LanguageModel, capsys: pyte
     assert error_of(capsys, "eval", tmp_path / "words", blanks) == "the text has no tokens"
     source = tmp_path / "text.txt"
     assert (
-        error_of(capsys, "eval", tmp_path / "words", source, "--streams", "0") == "--streams must be at least 1, got 0"
+        error_of(capsys, "eval", tmp_path / "words", source, "--streams", "0")
+        == "--streams must be an integer from 1 on, got 0"
     )
 
 
@@ -281,11 +282,11 @@ def test_wrong_types(model: LanguageModel) -> None:
         model.model.set_weights(3)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no vocabulary yet: call fit first"):
         LanguageModel().generate("a")
-    with pytest.raises(TypeError, match=r"top_k must be an integer, got 1\.5"):
+    with pytest.raises(ValueError, match=r"top_k must be an integer from 0 on, got 1\.5"):
         model.generate("the", top_k=1.5)  # type: ignore[call-overload]
     with pytest.raises(TypeError, match="temperature must be a number, got '1'"):
         model.generate("the", temperature="1")  # type: ignore[call-overload]
-    with pytest.raises(TypeError, match=r"samples must be an integer, got 2\.0"):
+    with pytest.raises(ValueError, match=r"samples must be an integer from 1 on, got 2\.0"):
         model.generate("the", samples=2.0)  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="stop must not hold an empty string"):
         model.generate("the", stop=[""])

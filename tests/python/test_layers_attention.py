@@ -227,8 +227,8 @@ def test_bfloat16_reaches_the_projections(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda x: MultiHeadAttention(0, 3), "num_heads must be a positive integer"),
-        (lambda x: MultiHeadAttention(2, 3, dropout=1.0), "dropout must be from 0 to below 1"),
+        (lambda x: MultiHeadAttention(0, 3), "num_heads must be an integer from 1 on"),
+        (lambda x: MultiHeadAttention(2, 3, dropout=1.0), "dropout must be at least 0 and below 1"),
         (lambda x: MultiHeadAttention(2, 3, attention_axes=(1,)), "attention_axes is not supported"),
         (lambda x: MultiHeadAttention(2, 3, output_shape=(2, 3)), "output_shape must be one width"),
         (lambda x: MultiHeadAttention(2, 3)(x, x, return_attention_scores=True), "return_attention_scores is not"),
@@ -241,7 +241,7 @@ def test_bfloat16_reaches_the_projections(monkeypatch: pytest.MonkeyPatch) -> No
         (lambda x: LayerNormalization(axis=1), "only axis=-1 is supported"),
         (lambda x: LayerNormalization(rms_scaling=True), "rms_scaling is not supported"),
         (lambda x: LayerNormalization(epsilon=-1), "epsilon must not be negative"),
-        (lambda x: PositionEmbedding(0), "sequence_length must be a positive integer"),
+        (lambda x: PositionEmbedding(0), "sequence_length must be an integer from 1 on"),
         (lambda x: layers.Attention(use_sale=True), "no argument 'use_sale'"),
     ],
 )

@@ -177,7 +177,7 @@ def test_forget_bias_and_orthogonal_start() -> None:
         (lambda: LSTM(4, activation="relu"), r"activation must be one of tanh, got 'relu'"),
         (lambda: GRU(4, recurrent_activation="hard_sigmoid"), r"recurrent_activation must be one of sigmoid"),
         (lambda: SimpleRNN(4, activation="softmax"), r"must be one of tanh, relu, sigmoid, linear"),
-        (lambda: LSTM(0), r"units must be a positive integer, got 0"),
+        (lambda: LSTM(0), r"units must be an integer from 1 on, got 0"),
         (lambda: LSTM(4)(np.zeros((2, 3), np.float32)), r"takes a sequence \(batch, time, width\).*\(2, 3\)"),
         (lambda: LSTM(4)(np.zeros((2, 3, 5)), initial_state=np.zeros((2, 4))), r"has 2 initial states, got 1"),
         (lambda: GRU(4)(np.zeros((2, 3, 5)), initial_state=np.zeros((2, 3))), r"shape \(batch, 4\), got \(2, 3\)"),

@@ -175,7 +175,7 @@ def test_sequential_takes_all_of_them_and_is_saved(tmp_path: Path) -> None:
         (lambda: Reshape((5, 2))(np.ones((1, 3, 4))), r"shape \(1, 3, 4\) cannot become \(batch, 5, 2\)"),
         (lambda: Permute((0, 1)), "dims must hold each of 1, 2, ... once"),
         (lambda: Permute((2, 1))(Input((3,))), "do not fit an input of shape"),
-        (lambda: RepeatVector(0), "n must be a positive integer, got 0"),
+        (lambda: RepeatVector(0), "n must be an integer from 1 on, got 0"),
         (lambda: RepeatVector(2)(Input((3, 4))), "takes one input"),
         (lambda: GlobalAveragePooling1D()(Input((4,))), "takes one input"),
         (lambda: GlobalMaxPooling1D()(np.ones((2, 0, 3))), "at least one step"),

@@ -368,7 +368,7 @@ def test_train_on_batch_returns_this_batch_alone() -> None:
         ({"x": np.full((N, T), -1)}, IndexError, r"input '.*'\[0, 0\] is -1, outside 0 <= id < 11"),
         ({"x": np.zeros((0, T), int), "y": np.zeros((0, T), int)}, ValueError, "at least one sample, got none"),
         ({"x": 3}, TypeError, "x must be an array, a list or dict of arrays, or an iterable of batches, got int"),
-        ({"batch_size": 0}, ValueError, "batch_size must be a positive integer, got 0"),
+        ({"batch_size": 0}, ValueError, "batch_size must be an integer from 1 on, got 0"),
         ({"sample_weight": np.ones((N, T - 1))}, ValueError, r"must have shape \(32,\) or \(32, 5\), got \(32, 4\)"),
         ({"verbose": 3}, ValueError, "verbose must be 'auto', 0, 1 or 2, got 3"),
         ({"callbacks": [print]}, TypeError, "callbacks must be objects of recurlm.callbacks.Callback"),

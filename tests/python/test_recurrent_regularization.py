@@ -142,9 +142,9 @@ def test_all_of_it_trains_and_is_saved(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: LSTM(4, recurrent_dropout=1.0), "recurrent_dropout must be from 0 to below 1, got 1.0"),
-        (lambda: GRU(4, weight_drop=-0.1), "weight_drop must be from 0 to below 1, got -0.1"),
-        (lambda: Embedding(4, 3, dropout="half"), "dropout must be from 0 to below 1, got 'half'"),
+        (lambda: LSTM(4, recurrent_dropout=1.0), "recurrent_dropout must be at least 0 and below 1, got 1.0"),
+        (lambda: GRU(4, weight_drop=-0.1), "weight_drop must be at least 0 and below 1, got -0.1"),
+        (lambda: Embedding(4, 3, dropout="half"), "dropout must be at least 0 and below 1, got 'half'"),
     ],
 )
 def test_bad_arguments_are_named(make: Any, message: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from ..checks import check_integer
 from ..optimizers import ASGD
 from .base import Callback, Logs
 from .monitors import Monitor
@@ -65,9 +66,7 @@ class NonMonotonicTrigger(Monitor, _EvaluatesAverages):
 
     def __init__(self, monitor: str = "val_loss", patience: int = 5, mode: str = "auto") -> None:
         super().__init__(monitor, mode)
-        if isinstance(patience, bool) or not isinstance(patience, int) or patience < 0:
-            raise ValueError(f"patience must be an integer from 0 on, got {patience!r}")
-        self.patience = patience
+        self.patience = check_integer("patience", patience, 0)
 
     def set_model(self, model: Model) -> None:
         if not isinstance(model.optimizer, ASGD):

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .. import layers
+from ..checks import check_integer
 from ..language_model.architecture import CELLS
 from ..layers import Dense, Dropout
-from ..layers.base import check_positive
 from ..model import Model
 from ..seeding import temporary_seed
 
@@ -27,7 +27,7 @@ def build_network(classifier: SequenceClassifier, seed: int) -> Model:
         raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {classifier.cell!r}")
     if classifier.pooling not in _POOLING:
         raise ValueError(f"pooling must be one of {', '.join(_POOLING)}, got {classifier.pooling!r}")
-    depth = check_positive("SequenceClassifier", "layers", classifier.layers)
+    depth = check_integer("SequenceClassifier: layers", classifier.layers, 1)
     pooling = _POOLING[classifier.pooling]
     with temporary_seed(seed):
         inputs, x = classifier.reader_.entry(classifier.embedding_dim)

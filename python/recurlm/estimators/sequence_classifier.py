@@ -16,6 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from .. import optimizers
 from ..callbacks import EarlyStopping
+from ..checks import check_integer, check_rate
 from ..text.corpus import PathLike
 from ..text.tokenizer import Tokenizer
 from ..typing import Array, Float, Ids
@@ -134,10 +135,8 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             value = getattr(self, name)
             if value is None and name == "patience":
                 continue
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"{name} must be an integer from 1 on, got {value!r}")
-        if not isinstance(self.word_dropout, (int, float, np.number)) or not 0 <= self.word_dropout < 1:
-            raise ValueError(f"word_dropout must be at least 0 and below 1, got {self.word_dropout!r}")
+            check_integer(name, value, 1)
+        check_rate("word_dropout", self.word_dropout)
         if not 0 < self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must be between 0 and 1, got {self.validation_fraction!r}")
         if self.monitor not in _MONITORED:

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import numpy as np
 
+from ..checks import check_integer
 from ..language_model import LanguageModel
-from ..language_model.generation import check_count
 from ..layers.recurrent import Recurrent
 from ..model import Model
 from ..tape import States
@@ -79,7 +79,7 @@ def inspect_text(lm: LanguageModel, text: str, *, top: int = 5, max_tokens: int 
     Raises:
         ValueError: the text has none, too many, or a character that is not in the vocabulary.
     """
-    top, max_tokens = check_count(top, "top", 1), check_count(max_tokens, "max_tokens", 1)
+    top, max_tokens = check_integer("top", top, 1), check_integer("max_tokens", max_tokens, 1)
     network, tokenizer = lm.weights.readable(), lm.tokenizer
     ids, spans = tokenizer.encode_with_offsets(text)
     if len(ids) == 0:

@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from typing import Any
 
-import numpy as np
-
 from .. import initializers, regularizers
+from ..checks import check_factor, check_integer, check_rate
 from ..layers import GRU, LSTM, Dense, Dropout, Embedding, Input, SimpleRNN
 from ..layers.recurrent import Recurrent
 from ..model import Model
@@ -51,28 +50,18 @@ class Architecture:
         if self.cell not in CELLS:
             raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {self.cell!r}")
         for name, most in (("units", 2**31 - 1), ("layers", 1000), ("embedding_dim", 2**31 - 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not 1 <= value <= most:
-                raise ValueError(f"{name} must be an integer from 1 to {most:,}, got {value!r}")
-            object.__setattr__(self, name, int(value))  # JSON takes no NumPy numbers
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), 1, most))
         object.__setattr__(self, "seed", check_seed(self.seed))
         for name in _RATES:
-            self._check_number(name, 1)
+            if getattr(self, name) is not None or name not in ("input_dropout", "output_dropout"):
+                object.__setattr__(self, name, check_rate(name, getattr(self, name)))
         for name in ("activation_penalty", "temporal_penalty"):
-            self._check_number(name, math.inf)
+            object.__setattr__(self, name, check_factor(name, getattr(self, name)))
         if self.tie_weights and self.embedding_dim != self.units:
             raise ValueError(
                 f"tie_weights needs one width, got embedding_dim={self.embedding_dim} and units={self.units}: "
                 "the embedding is the projection, transposed"
             )
-
-    def _check_number(self, name: str, limit: float) -> None:
-        value = getattr(self, name)
-        if value is None and name in ("input_dropout", "output_dropout"):
-            return
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < limit:
-            raise ValueError(f"{name} must be at least 0 and below {limit}, got {value!r}")
-        object.__setattr__(self, name, float(value))
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Architecture:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .._core import PackedModel, Sampling
+from ..checks import check_integer, is_number
 from ..text.tokenizer import TextDecoder, Tokenizer
 from ..typing import Ids
 
@@ -28,24 +29,15 @@ def make_sampling(
     """
     numbers = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty}
     for name, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        if not is_number(value):
             raise TypeError(f"{name} must be a number, got {value!r}")
     least, most = _TEMPERATURES
     if temperature != 0 and not least <= temperature <= most:
         raise ValueError(f"temperature must be 0, or from {least} to {most:.0f}, got {temperature}")
-    top_k = min(check_count(top_k, "top_k", 0), classes)
+    top_k = min(check_integer("top_k", top_k, 0), classes)
     return Sampling(
         temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
     )
-
-
-def check_count(value: int, name: str, least: int) -> int:
-    """``value`` as an int; TypeError if it is none, ValueError if it is below ``least``."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < least:
-        raise ValueError(f"{name} must be at least {least}, got {value}")
-    return int(value)
 
 
 def check_stops(stop: str | Sequence[str]) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..callbacks import Callback
+from ..checks import check_integer
 from ..model import Model
 from ..pickling import Reduced
 from ..precision import Precision, check_training_precision
@@ -25,7 +26,7 @@ from ..typing import Ids
 from . import storage
 from .architecture import Architecture
 from .fitting import Checkpoints, Run
-from .generation import StoppedText, check_count, check_stops, generate_pieces, make_sampling, undrawn_ids
+from .generation import StoppedText, check_stops, generate_pieces, make_sampling, undrawn_ids
 from .history import TrainingHistory
 from .options import FitOptions, shows_options
 from .pickling import reduce_language_model
@@ -238,7 +239,7 @@ class LanguageModel:
             characters, size = sum(map(len, texts.strings)), sum(len(t.encode(errors=errors)) for t in texts.strings)
             return tally.evaluation(characters, size)
         corpus = build_corpus(texts, self.tokenizer)
-        streams = min(check_count(streams, "streams", 1), len(corpus.ids))
+        streams = min(check_integer("streams", streams, 1), len(corpus.ids))
         evaluate_streams(model, Streams(corpus.ids, bos_id, streams, WINDOW, whole=True), tally)
         return tally.evaluation(corpus.characters, corpus.bytes)
 
@@ -334,8 +335,8 @@ class LanguageModel:
         """
         if stream and samples is not None:
             raise ValueError("stream gives the pieces of one text: leave samples out")
-        max_tokens = check_count(max_tokens, "max_tokens", 0)
-        count = check_count(1 if samples is None else samples, "samples", 1)
+        max_tokens = check_integer("max_tokens", max_tokens, 0)
+        count = check_integer("samples", 1 if samples is None else samples, 1)
         seed = secrets.randbits(63) if seed is None else check_seed(seed)
         model = self.weights.packed()
         stops = check_stops(stop)

@@ -6,11 +6,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _core, initializers
+from ..checks import check_rate
 from ..seeding import check_seed
 from ..tape import Call, Parameter
 from ..typing import Array, Float, Mask, Shape
 from .base import Layer
-from .regularization import check_rate
 
 
 class Attending(Layer):
@@ -25,7 +25,7 @@ class Attending(Layer):
 
     def __init__(self, dropout: float, seed: int | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.dropout = check_rate(self.name, "dropout", dropout)
+        self.dropout = check_rate(f"{self.name}: dropout", dropout)
         self.seed = None if seed is None else check_seed(seed)
 
     def attend_to(

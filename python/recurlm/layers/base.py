@@ -301,13 +301,6 @@ def assign(owner: str, parameters: Sequence[Parameter], weights: Sequence[Any]) 
         parameter.assign(array)
 
 
-def check_positive(layer: str, name: str, value: Any) -> int:
-    """``value`` as an int; ValueError unless it is a positive integer."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value <= 0:
-        raise ValueError(f"{layer}: {name} must be a positive integer, got {value!r}")
-    return int(value)
-
-
 def shown(shapes: list[Shape]) -> str:
     """Shapes as errors show them."""
     return ", ".join(str(tuple(shape)) for shape in shapes)

@@ -6,11 +6,12 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from .. import _core, initializers
+from ..checks import check_integer, check_rate
 from ..seeding import check_seed
 from ..tape import Call, Parameter
 from ..typing import Array, Float, Ids, Mask, Shape
-from .base import Layer, Node, SymbolicTensor, check_positive, shown
-from .regularization import Purpose, check_rate, draw_factors
+from .base import Layer, Node, SymbolicTensor, shown
+from .regularization import Purpose, draw_factors
 
 ACTIVATIONS = ("linear", "tanh", "sigmoid", "relu", "gelu", "softmax")
 
@@ -111,10 +112,10 @@ class Embedding(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.dropout = check_rate(self.name, "dropout", dropout)
+        self.dropout = check_rate(f"{self.name}: dropout", dropout)
         self.seed = None if seed is None else check_seed(seed)
-        self.input_dim = check_positive(self.name, "input_dim", input_dim)
-        self.output_dim = check_positive(self.name, "output_dim", output_dim)
+        self.input_dim = check_integer(f"{self.name}: input_dim", input_dim, 1)
+        self.output_dim = check_integer(f"{self.name}: output_dim", output_dim, 1)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.mask_zero = mask_zero
         self.embeddings = self.add_weight("embeddings", (input_dim, output_dim), self.embeddings_initializer)
@@ -219,7 +220,7 @@ class Dense(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.units = check_positive(self.name, "units", units)
+        self.units = check_integer(f"{self.name}: units", units, 1)
         self.activation = check_activation(self.name, "activation", activation, ACTIVATIONS)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)

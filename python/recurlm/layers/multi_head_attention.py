@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import _core, initializers
+from ..checks import check_integer, check_optional_integer
 from ..tape import Call, Parameter
 from ..typing import Array, Float, Mask, Shape
 from .attention import Attending
-from .base import check_positive
 
 
 class _Projection(NamedTuple):
@@ -90,14 +90,14 @@ class MultiHeadAttention(Attending):
         for name, value in unsupported.items():
             if value:
                 raise ValueError(f"{self.name}: {name} is not supported, got {value!r}")
-        self.num_heads = check_positive(self.name, "num_heads", num_heads)
-        self.key_dim = check_positive(self.name, "key_dim", key_dim)
-        self.value_dim = self.key_dim if value_dim is None else check_positive(self.name, "value_dim", value_dim)
+        self.num_heads = check_integer(f"{self.name}: num_heads", num_heads, 1)
+        self.key_dim = check_integer(f"{self.name}: key_dim", key_dim, 1)
+        self.value_dim = check_optional_integer(f"{self.name}: value_dim", value_dim, 1) or self.key_dim
         one = output_shape is None or isinstance(output_shape, (int, np.integer))
         widths: list[Any] = [output_shape] if one else list(output_shape)  # type: ignore[arg-type]
         if len(widths) != 1:
             raise ValueError(f"{self.name}: output_shape must be one width, got {output_shape!r}")
-        self.output_width = None if widths[0] is None else check_positive(self.name, "output_shape", widths[0])
+        self.output_width = check_optional_integer(f"{self.name}: output_shape", widths[0], 1)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 
 from .. import initializers
+from ..checks import check_integer
 from ..tape import Call
 from ..typing import Array, Float, Shape
-from .base import Layer, check_positive
+from .base import Layer
 
 
 class PositionEmbedding(Layer):
@@ -18,7 +19,7 @@ class PositionEmbedding(Layer):
 
     def __init__(self, sequence_length: int, initializer: Any = "glorot_uniform", **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.sequence_length = check_positive(self.name, "sequence_length", sequence_length)
+        self.sequence_length = check_integer(f"{self.name}: sequence_length", sequence_length, 1)
         self.initializer = initializers.get(initializer)
 
     def build(self, input_shapes: list[Shape]) -> None:

@@ -7,12 +7,13 @@ import numpy as np
 
 from .. import _core, initializers
 from ..arrays import check_rows
+from ..checks import check_integer, check_rate
 from ..seeding import check_seed
 from ..tape import Call, Parameter, States, Tape
 from ..typing import Array, Float, Mask, Shape
-from .base import Layer, check_positive
+from .base import Layer
 from .core import check_activation
-from .regularization import Purpose, check_rate, draw_dropout, draw_factors
+from .regularization import Purpose, draw_dropout, draw_factors
 
 
 class Recurrent(Layer):
@@ -60,15 +61,15 @@ class Recurrent(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.units = check_positive(self.name, "units", units)
+        self.units = check_integer(f"{self.name}: units", units, 1)
         self.activation = check_activation(self.name, "activation", activation, self.supported_activations)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.recurrent_initializer = initializers.get(recurrent_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
-        self.dropout = check_rate(self.name, "dropout", dropout)
-        self.recurrent_dropout = check_rate(self.name, "recurrent_dropout", recurrent_dropout)
-        self.weight_drop = check_rate(self.name, "weight_drop", weight_drop)
+        self.dropout = check_rate(f"{self.name}: dropout", dropout)
+        self.recurrent_dropout = check_rate(f"{self.name}: recurrent_dropout", recurrent_dropout)
+        self.weight_drop = check_rate(f"{self.name}: weight_drop", weight_drop)
         self.seed = None if seed is None else check_seed(seed)
         self.return_sequences, self.return_state = return_sequences, return_state
         self.go_backwards = go_backwards

@@ -96,13 +96,6 @@ class SpatialDropout1D(Dropout):
         return config
 
 
-def check_rate(layer: str, name: str, value: Any) -> float:
-    """A probability of dropping; ValueError unless it is a number from 0 to below 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value < 1:
-        raise ValueError(f"{layer}: {name} must be from 0 to below 1, got {value!r}")
-    return float(value)
-
-
 def draw_dropout(
     call: Call,
     x: Array,

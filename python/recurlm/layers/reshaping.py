@@ -7,9 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..arrays import reordered
+from ..checks import check_integer
 from ..tape import Call
 from ..typing import Array, Float, Mask, Shape
-from .base import Layer, check_positive, shown
+from .base import Layer, shown
 
 
 class _Arranged(Layer):
@@ -138,7 +139,7 @@ class RepeatVector(_Arranged):
 
     def __init__(self, n: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.n = check_positive(self.name, "n", n)
+        self.n = check_integer(f"{self.name}: n", n, 1)
 
     def arranged_shape(self, shape: Shape) -> Any:
         if len(shape) != 2:

@@ -1,12 +1,12 @@
 """Averaged stochastic gradient descent."""
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ..checks import check_factor, check_optional_integer
 from ..tape import Parameter
 from .averaging import Averages
-from .base import Optimizer, Rate, count_of
+from .base import Optimizer, Rate
 
 
 class ASGD(Optimizer):
@@ -32,10 +32,8 @@ class ASGD(Optimizer):
         super().__init__(learning_rate, {}, **kwargs)
         if self.use_ema:
             raise ValueError("ASGD keeps an average of its own: use_ema cannot be set")
-        for name, value in {"lambd": lambd, "alpha": alpha}.items():
-            if not (isinstance(value, (int, float)) and 0 <= value < math.inf):
-                raise ValueError(f"{name} must be a finite number from 0 on, got {value!r}")
-        self.lambd, self.alpha, self.t0 = lambd, alpha, count_of("t0", t0, 0)
+        self.lambd, self.alpha = check_factor("lambd", lambd), check_factor("alpha", alpha)
+        self.t0 = check_optional_integer("t0", t0, 0)
         # What NonMonotonicTrigger has seen, here so that it is saved and a resumed run goes on with it.
         self.checks: list[float] = []
         self.averages = Averages()
@@ -72,7 +70,7 @@ class ASGD(Optimizer):
         super().check_state(state)
         if not {"t0", "checks"} <= set(state):
             raise ValueError(f"the state is not that of ASGD, or damaged: {state!r}")
-        count_of("the state is damaged: t0", state["t0"], 0)
+        check_optional_integer("the state is damaged: t0", state["t0"], 0)
         checks = state["checks"]
         if not (isinstance(checks, list) and all(isinstance(check, (int, float)) for check in checks)):
             raise ValueError(f"the state is damaged: checks must be numbers, got {checks!r}")

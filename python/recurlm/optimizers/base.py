@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import _core
+from ..checks import check_factor, check_optional_integer, is_number
 from ..naming import snake_case
 from ..tape import Parameter
 from ..typing import Array, Float, Ids
@@ -65,15 +66,17 @@ class Optimizer:
                 raise TypeError(f"{type(self).__name__}: {key} must be a number, got {value!r}")
         _check_weight_decay(weight_decay)
         _check_clipping({"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm})
-        if not (_is_number(ema_momentum) and 0 <= ema_momentum <= 1):
+        if not (is_number(ema_momentum) and 0 <= ema_momentum <= 1):
             raise ValueError(f"ema_momentum must be from 0 to 1, got {ema_momentum!r}")
         self.name = name or snake_case(type(self).__name__)
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
         self.use_ema, self.ema_momentum = use_ema, ema_momentum
-        self.ema_overwrite_frequency = count_of("ema_overwrite_frequency", ema_overwrite_frequency, 1)
-        self.gradient_accumulation_steps = count_of("gradient_accumulation_steps", gradient_accumulation_steps, 2)
+        self.ema_overwrite_frequency = check_optional_integer("ema_overwrite_frequency", ema_overwrite_frequency, 1)
+        self.gradient_accumulation_steps = check_optional_integer(
+            "gradient_accumulation_steps", gradient_accumulation_steps, 2
+        )
         self.steps = 0  # gradients applied or accumulated
         self.averages = Averages() if use_ema else None
         self.hyperparameters = dict(hyperparameters)
@@ -287,22 +290,9 @@ class Optimizer:
         return cls(**{**config, "learning_rate": schedules.deserialize(rate) if isinstance(rate, dict) else rate})
 
 
-def count_of(name: str, value: Any, least: int) -> int | None:
-    """``value`` as JSON can hold it; ValueError unless it is None or an integer from ``least`` on."""
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name} must be None or an integer from {least} on, got {value!r}")
-    return int(value)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-
-
 def _check_weight_decay(value: float | None) -> None:
-    if value is not None and not (_is_number(value) and 0 <= value < math.inf):
-        raise ValueError(f"weight_decay must be a finite number from 0 on, got {value!r}")
+    if value is not None:
+        check_factor("weight_decay", value)
 
 
 def _check_clipping(clips: Mapping[str, float | None]) -> None:
@@ -310,7 +300,7 @@ def _check_clipping(clips: Mapping[str, float | None]) -> None:
     if len(given) > 1:
         raise ValueError(f"only one of clipnorm, clipvalue and global_clipnorm can be set, got {given}")
     for key, value in given.items():
-        if not (_is_number(value) and value > 0):
+        if not (is_number(value) and value > 0):
             raise ValueError(f"{key} must be a positive number, got {value!r}")
 
 

@@ -1,8 +1,8 @@
 """The optimizers: names, defaults and hyperparameters of the core's rules."""
 
-import math
 from typing import Any
 
+from ..checks import check_factor
 from .base import Optimizer, Rate
 
 
@@ -51,11 +51,7 @@ class Adagrad(Optimizer):
         **kwargs: Any,
     ) -> None:
         super().__init__(learning_rate, {"epsilon": epsilon}, **kwargs)
-        if not 0 <= initial_accumulator_value < math.inf:
-            raise ValueError(
-                f"initial_accumulator_value must be a finite number from 0 on, got {initial_accumulator_value!r}"
-            )
-        self.initial_slot = initial_accumulator_value
+        self.initial_slot = check_factor("initial_accumulator_value", initial_accumulator_value)
 
     def _rests(self) -> bool:
         return True

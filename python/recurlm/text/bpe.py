@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..checks import check_integer, is_integer
 from ..typing import Ids
 from .tokenizer import BOS, EOS, UNKNOWN, Spans, TextDecoder, Tokenizer, Utf8Decoder, field, spans_of_bytes
 
@@ -65,14 +66,12 @@ class BPETokenizer(Tokenizer):
     _smallest: ClassVar[int] = len(_SPECIAL) + len(_CHARACTERS)
 
     def __init__(self, size: int = 8192, minimum_count: int = 2):
-        if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < self._smallest:
+        if not is_integer(size) or size < self._smallest:
             raise ValueError(
                 f"size must be an integer from {self._smallest} on ({len(_SPECIAL)} special tokens and 256 bytes), "
                 f"got {size!r}"
             )
-        if isinstance(minimum_count, bool) or not isinstance(minimum_count, (int, np.integer)) or minimum_count < 1:
-            raise ValueError(f"minimum_count must be an integer from 1 on, got {minimum_count!r}")
-        self.size, self.minimum_count = int(size), int(minimum_count)
+        self.size, self.minimum_count = int(size), check_integer("minimum_count", minimum_count, 1)
         self._set([])
         self._merges = None
 

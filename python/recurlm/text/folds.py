@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..checks import check_integer
 from ..seeding import check_seed
 
 Places = npt.NDArray[np.int64]
@@ -28,7 +29,7 @@ class _KFold(ABC):
     """``n_splits`` folds of which each is the test set once."""
 
     def __init__(self, n_splits: int):
-        self.n_splits = _integer("n_splits", n_splits, 2)
+        self.n_splits = check_integer("n_splits", n_splits, 2)
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
         """The number of folds."""
@@ -61,7 +62,7 @@ class BlockedKFold(_KFold):
 
     def __init__(self, n_splits: int = 5, gap: int = 0):
         super().__init__(n_splits)
-        self.gap = _integer("gap", gap, 0)
+        self.gap = check_integer("gap", gap, 0)
 
     def split(self, X: Sequence[Any], y: Any = None, groups: Any = None) -> Iterator[Fold]:
         """See ``_KFold``; ValueError where there are fewer samples than blocks, or the gap leaves none to train on."""
@@ -79,7 +80,7 @@ def overlap_gap(window: int, stride: int) -> int:
     >>> overlap_gap(window=64, stride=16)
     3
     """
-    return -(-_integer("window", window, 1) // _integer("stride", stride, 1)) - 1
+    return -(-check_integer("window", window, 1) // check_integer("stride", stride, 1)) - 1
 
 
 class DeduplicatedKFold(_KFold):
@@ -172,9 +173,3 @@ def _linked(first: Places, second: Places) -> Places:
         for i, code in enumerate(codes.tolist()):
             parents[root(i)] = root(seen.setdefault(code, i))
     return _codes(map(root, range(len(first))))
-
-
-def _integer(name: str, value: int, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ValueError(f"{name} must be an integer from {least} on, got {value!r}")
-    return int(value)

@@ -19,8 +19,8 @@ import numpy as np
 
 from .. import get_num_threads, set_num_threads
 from ..callbacks import Callback
+from ..checks import check_integer
 from ..language_model import LanguageModel
-from ..language_model.generation import check_count
 from ..language_model.parameters import FIT
 from ..language_model.scoring import per_token
 from ..seeding import check_seed
@@ -79,8 +79,8 @@ def tune(
     chosen = Space.of(space)
     if validation_data is None and chosen.fixed.get("validation_split", FIT["validation_split"].default) == 0:
         raise ValueError("validation_split must be above 0, got 0: without validation_data losses are compared on it")
-    check_count(trials, "trials", 1)
-    threads = get_num_threads() // check_count(processes, "processes", 1)
+    check_integer("trials", trials, 1)
+    threads = get_num_threads() // check_integer("processes", processes, 1)
     if threads == 0:
         raise ValueError(f"processes must be at most the {get_num_threads()} threads that may be used, got {processes}")
     if max_minutes is not None and not max_minutes > 0:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..checks import check_rate, is_integer, is_number
 from ..files import read_json
 from ..language_model import LanguageModel
 from ..language_model.options import FitOptions
@@ -123,11 +124,10 @@ def _check_choices(name: str, entry: Mapping[str, Any]) -> list[Any]:
 
 def _check_range(name: str, entry: Mapping[str, Any]) -> list[Any]:
     """The ends of the range."""
-    kinds = int if entry["type"] == "int" else (int, float)
-    what = "an integer" if entry["type"] == "int" else "a number"
+    fits, what = (is_integer, "an integer") if entry["type"] == "int" else (is_number, "a number")
     for each in ("low", "high", "step"):
         value = entry.get(each)
-        if (each in entry or each != "step") and (isinstance(value, bool) or not isinstance(value, kinds)):
+        if (each in entry or each != "step") and not fits(value):
             raise ValueError(f"key {name!r}: {each} must be {what}, got {value!r}")
     low, high, step, log = entry["low"], entry["high"], entry.get("step", 1), entry.get("log", False)
     if not isinstance(log, bool):
@@ -148,8 +148,7 @@ def _try(name: str, value: Any) -> None:
         if name in MODEL:
             LanguageModel(**{name: value})
         elif name == "validation_split":
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1:
-                raise ValueError(f"validation_split must be at least 0 and below 1, got {value!r}")
+            check_rate("validation_split", value)
         else:
             options = FitOptions(**defaults | {name: value})
             options.make_optimizer()
