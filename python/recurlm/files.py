@@ -24,11 +24,13 @@ class DamagedFileError(ValueError):
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """A name for a file that takes the place of ``path`` when the block ends, and vanishes if an error ends it.
 
-    Where ``path`` is a link, that to which it points is replaced. IsADirectoryError if it is a folder.
+    Where ``path`` is a link, that to which it points is replaced; folders that are missing are made.
+    IsADirectoryError if it is a folder.
     """
     path = Path(os.path.realpath(path))
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, expected the name of a file")
+    path.parent.mkdir(parents=True, exist_ok=True)
     with _temporary(path) as temporary:
         yield temporary
         # Some writers let nobody else read; the folder around it was made with the process's own mask.

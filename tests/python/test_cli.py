@@ -223,6 +223,12 @@ def test_info(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = json.loads(run(capsys, "info", folder, "--json"))
     assert (model["cell"], model["units"], model["tokenizer"]) == ("lstm", 24, "char")
     assert model["bytes"] > 4 * model["parameters"]
+    history = LanguageModel.load(folder).history
+    assert history is not None
+    assert model["epochs"] == len(history.epochs["loss"])
+    assert model["best_val_loss"] == min(history.epochs["val_loss"])
+    assert model["trained_steps"] == history.epochs["steps"][-1]
+    assert f"best epoch: {model['best_epoch']}\n" in run(capsys, "info", folder)
 
 
 def test_demo(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

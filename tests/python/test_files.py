@@ -55,6 +55,11 @@ def test_a_crash_at_any_rename_leaves_a_whole_model(
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
 
 
+def test_folders_that_are_missing_are_made(tmp_path: Path) -> None:
+    files.atomic_write(tmp_path / "a" / "b" / "file", b"whole")
+    assert (tmp_path / "a" / "b" / "file").read_bytes() == b"whole"
+
+
 def write_half(path: Path) -> None:
     with files.atomic_file(path) as file:
         file.write(b"half")

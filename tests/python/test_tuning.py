@@ -16,6 +16,7 @@ pytest.importorskip("optuna")
 from recurlm import LanguageModel, get_num_threads
 from recurlm.cli import main
 from recurlm.files import DamagedFileError
+from recurlm.text import corpus
 from recurlm.tuning import Space, Tuning, search, tune
 from recurlm.tuning.trials import Folder
 
@@ -58,6 +59,32 @@ def test_the_best_model_is_kept(found: Tuning) -> None:
     history = lm.fit(DATA, epochs=3, batch_size=4, window=16, learning_rate=rate, verbose=False)
     assert min(history["val_loss"]) == found.best.val_loss
     assert np.array_equal(LanguageModel.load(found.model).score(samples.LINES[:3]), lm.score(samples.LINES[:3]))
+
+
+def test_the_text_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And its vocabulary taken once, of the size that the space says."""
+    written: list[Any] = []
+    write_ids = corpus._write_ids
+
+    def spy(*arguments: Any) -> None:
+        written.append(arguments)
+        write_ids(*arguments)
+
+    monkeypatch.setattr(corpus, "_write_ids", spy)
+    space = SPACE | {"tokenizer": {"kind": "word", "size": 9}, "window": 4, "epochs": 1}
+    found = tune(DATA, space, tmp_path / "out", trials=2, verbose=False)
+    assert len(written) == 1
+    tokenizer = LanguageModel.load(found.model).tokenizer
+    assert tokenizer.vocabulary_size == 9
+    assert tokenizer.to_json() == (tmp_path / "out" / "tokenizer.json").read_text()
+    tune(DATA, space, tmp_path / "out", trials=3, resume=True, verbose=False)
+    assert len(written) == 1
+
+
+def test_a_text_that_cannot_be_read_leaves_no_search(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the text is empty"):
+        tune([""], SPACE, tmp_path / "out", verbose=False)
+    assert run(tmp_path / "out", trials=1).best.number == 0
 
 
 def test_those_that_lag_behind_are_given_up(found: Tuning, tmp_path: Path) -> None:
@@ -252,6 +279,11 @@ def test_a_model_that_diverges_is_given_up(tmp_path: Path) -> None:
         ({"epochs": "many"}, "key 'epochs': epochs must be an integer, got 'many'"),
         ({"validation_split": 1}, "key 'validation_split': validation_split must be at least 0 and below 1"),
         ({"tokenizer": {"type": "categorical", "choices": ["char", "byte"]}}, "key 'tokenizer' must be one value"),
+        ({"tokenizer": "letters"}, "key 'tokenizer': tokenizer must be one of char"),
+        ({"tokenizer": {"size": 3}}, "key 'tokenizer': kind must be one of char, byte, word, bpe, got None"),
+        ({"tokenizer": {"kind": "word", "words": 3}}, "key 'tokenizer': a tokenizer of word has no argument 'words'"),
+        ({"tokenizer": {"kind": "char", "size": 3}}, "key 'tokenizer': a tokenizer of char has no argument 'size'"),
+        ({"tokenizer": {"kind": "bpe", "size": 3}}, "key 'tokenizer': size must be an integer from 259 on"),
     ],
 )  # fmt: skip
 def test_a_bad_space_gets_a_sentence_with_its_key(entry: dict[str, Any], sentence: str, tmp_path: Path) -> None:

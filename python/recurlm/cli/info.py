@@ -9,6 +9,7 @@ from typing import Any
 
 from .. import __version__, _core
 from ..language_model import LanguageModel
+from ..language_model.history import TrainingHistory
 from .arguments import Verbs, new_parser, print_json
 
 
@@ -23,8 +24,13 @@ def run(arguments: argparse.Namespace) -> None:
         print_json(facts)
         return
     for name, value in facts.items():
-        shown = ", ".join(value) if isinstance(value, list) else f"{value:,}" if type(value) is int else str(value)
-        print(f"{name.replace('_', ' ')}: {shown}")
+        print(f"{name.replace('_', ' ')}: {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(value)
+    return f"{value:,}" if type(value) is int else f"{value:.5g}" if type(value) is float else str(value)
 
 
 def _machine() -> dict[str, Any]:
@@ -56,4 +62,14 @@ def _model(folder: Path) -> dict[str, Any]:
     facts["precision"] = lm.precision
     facts["parameters"] = lm.count_params()
     facts["bytes"] = sum(path.stat().st_size for path in folder.iterdir())
+    return facts | ({} if lm.history is None else _training(lm.history))
+
+
+def _training(history: TrainingHistory) -> dict[str, Any]:
+    """Of the last call of ``fit``."""
+    facts: dict[str, Any] = {"epochs": len(history.epochs.get("loss", []))}
+    for name in ("steps", "tokens", "seconds"):
+        facts |= {f"trained_{name}": round(values[-1])} if (values := history.epochs.get(name)) else {}
+    if (best := history.best_epoch) is not None:
+        facts |= {"best_epoch": best + 1, "best_val_loss": history.epochs["val_loss"][best]}
     return facts

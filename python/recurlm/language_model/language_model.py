@@ -142,6 +142,7 @@ class LanguageModel:
         validation_data: Data | None = None,
         *,
         validation_split: float = 0.1,
+        corpus_dir: PathLike | None = None,
         checkpoint_dir: PathLike | None = None,
         checkpoint_every: int = 1000,
         resume: bool = False,
@@ -185,6 +186,7 @@ class LanguageModel:
             shift_windows: each epoch cuts the text elsewhere.
             sampled_softmax: train on so many tokens of the vocabulary, drawn for each step, and the targets: fast where
                 it is large. The loss of an epoch is then over these, ``val_loss`` over all. See ``SampledSoftmax``.
+            corpus_dir: where to keep the text as ids, for later runs; None: with the checkpoints, if there are any.
             checkpoint_dir: where to keep checkpoints, one every ``checkpoint_every`` steps and after each epoch.
             resume: go on from the newest checkpoint there, to the same bits as without the interruption; the text and
                 what is held out must be the same, limits may be raised.
@@ -207,7 +209,8 @@ class LanguageModel:
         checkpoints, updates = Checkpoints.at(checkpoint_dir, checkpoint_every, resume), recipe.make_optimizer()
         progress = Progress(verbose, sample_every, lambda: self._sample(sample_prompt))
         with checkpoints.prepared(), closing(progress):
-            sources = read_sources(self.tokenizer, data, validation_data, validation_split, checkpoints.folder)
+            folder = checkpoints.folder if corpus_dir is None else Path(corpus_dir)
+            sources = read_sources(self.tokenizer, data, validation_data, validation_split, folder)
             self.separate_texts = sources.separate
             self._encode(sample_prompt, "sample_prompt")  # before hours have been spent
             loss = recipe.make_loss(self.tokenizer.vocabulary_size, sources.train)

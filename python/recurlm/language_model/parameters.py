@@ -9,8 +9,8 @@ from typing import Any
 from .language_model import LanguageModel
 
 # What belongs to one run rather than to what is chosen between runs.
-_OF_A_RUN = {"self", "data", "validation_data", "checkpoint_dir", "checkpoint_every", "resume", "sample_every",
-             "sample_prompt", "callbacks", "verbose"}  # fmt: skip
+_OF_A_RUN = {"self", "data", "validation_data", "corpus_dir", "checkpoint_dir", "checkpoint_every", "resume",
+             "sample_every", "sample_prompt", "callbacks", "verbose"}  # fmt: skip
 
 
 def _choices(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -172,9 +172,9 @@ class _Work:
 
         try:
             model, fit = split_arguments(self.space.suggest(trial))
-            lm = LanguageModel(**model)
-            watch = _Watch(trial, self.deadline)
-            history = lm.fit(self.data, self.validation_data, callbacks=[watch], verbose=False, **fit)
+            lm = LanguageModel(**model | {"tokenizer": folder.tokenizer()})
+            given = {"corpus_dir": folder.path, "callbacks": [_Watch(trial, self.deadline)], "verbose": False}
+            history = lm.fit(self.data, self.validation_data, **given, **fit)
         except TrialPruned:
             study.tell(trial, state=TrialState.PRUNED)
         except FloatingPointError as error:  # the sampler has to learn that this was no good

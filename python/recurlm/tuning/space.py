@@ -7,11 +7,13 @@
       "epochs": 5
     }
 
-An entry is a range of integers or numbers (``step`` or ``log`` may be given, not both), a choice, or a fixed value.
+An entry is a range of integers or numbers (``step`` or ``log`` may be given, not both), a choice, or a fixed value. The
+tokenizer is a kind, or an object of it and of what its class takes: ``{"kind": "word", "size": 10000}``.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 from collections.abc import Mapping
@@ -25,6 +27,9 @@ from ..language_model import LanguageModel
 from ..language_model.options import FitOptions
 from ..language_model.parameters import FIT, MODEL
 from ..language_model.schedule import Schedule
+from ..text import tokenizers
+from ..text.tokenizer import Tokenizer
+from ..text.tokenizers import KINDS
 
 # Losses of a token can be compared only where tokens, and the text that is held out, are the same.
 _FIXED_ONLY = ("tokenizer", "validation_split")
@@ -66,7 +71,8 @@ class Space:
             raise ValueError(f"a space must be an object of arguments, got {type(entries).__name__}")
         for name, entry in entries.items():
             _check(name, entry)
-        searched = {name: dict(entry) for name, entry in entries.items() if isinstance(entry, Mapping)}
+        ranges = {name for name, entry in entries.items() if isinstance(entry, Mapping)} - {"tokenizer"}
+        searched = {name: dict(entry) for name, entry in entries.items() if name in ranges}
         if not searched:
             raise ValueError("a space must have a range or a choice, got only fixed values")
         return cls(searched, {name: entry for name, entry in entries.items() if name not in searched})
@@ -75,9 +81,26 @@ class Space:
         """The JSON object."""
         return {**self.searched, **self.fixed}
 
+    def make_tokenizer(self) -> Tokenizer:
+        """That of every model; it has no vocabulary yet."""
+        return _make_tokenizer(self.fixed.get("tokenizer", MODEL["tokenizer"].default))
+
     def suggest(self, trial: Suggests) -> dict[str, Any]:
         """A value for every argument of the space."""
         return {name: _suggest(trial, name, entry) for name, entry in self.searched.items()} | dict(self.fixed)
+
+
+def _make_tokenizer(given: Any) -> Tokenizer:
+    if not isinstance(given, Mapping):
+        return tokenizers.get(given)
+    options = dict(given)
+    kind = options.pop("kind", None)
+    made = KINDS.get(kind)
+    if made is None:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
+    for name in options.keys() - inspect.signature(made).parameters.keys():
+        raise ValueError(f"a tokenizer of {kind} has no argument {name!r}")
+    return made(**options)
 
 
 def split_arguments(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -98,6 +121,9 @@ def _suggest(trial: Suggests, name: str, entry: Mapping[str, Any]) -> Any:
 def _check(name: Any, entry: Any) -> None:
     if name not in MODEL and name not in FIT:
         raise ValueError(f"key {name!r} is no argument of a language model; known are {', '.join([*MODEL, *FIT])}")
+    if name == "tokenizer" and not (isinstance(entry, Mapping) and "type" in entry):
+        _try(name, entry)
+        return
     if not isinstance(entry, Mapping):
         if not isinstance(entry, _SCALARS):
             raise ValueError(f"key {name!r} must be a value or an object with a type, got {type(entry).__name__}")
@@ -145,7 +171,9 @@ def _try(name: str, value: Any) -> None:
     """ValueError where the language model refuses the value: better now than in every trial."""
     defaults = {each: parameter.default for each, parameter in FIT.items() if each != "validation_split"}
     try:
-        if name in MODEL:
+        if name == "tokenizer":
+            _make_tokenizer(value)
+        elif name in MODEL:
             LanguageModel(**{name: value})
         elif name == "validation_split":
             check_rate("validation_split", value)

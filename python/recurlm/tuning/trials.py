@@ -1,7 +1,7 @@
 """Trials on disk: who may add to them, what was killed, which is the best.
 
 A folder of a search holds ``tuning.json`` (what is tried, on which text), ``trials.journal`` (Optuna's log, JSON
-lines) and ``best``, the best model.
+lines), ``tokenizer.json`` and the text as ids, which all models share, and ``best``, the best model.
 """
 
 from __future__ import annotations
@@ -15,10 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..files import DamagedFileError, read_json, write_json
+from ..files import DamagedFileError, atomic_write, read_json, write_json
 from ..language_model import LanguageModel
+from ..language_model.parameters import FIT
+from ..language_model.sources import read_sources
 from ..language_model.storage import read_history
+from ..text import tokenizers
 from ..text.corpus import Data, Texts
+from ..text.tokenizer import Tokenizer
 from .space import Space
 
 if TYPE_CHECKING:
@@ -72,6 +76,7 @@ class Folder:
     def __init__(self, path: Path):
         self.path, self.model = path, path / "best"
         self._identity, self._journal = path / "tuning.json", path / "trials.journal"
+        self._tokenizer = path / "tokenizer.json"
 
     def open(self, space: Space, data: Data, validation_data: Data | None, resume: bool) -> None:
         """Begin a search here, or check that it is this one which goes on.
@@ -79,6 +84,7 @@ class Folder:
         Raises:
             ValueError: the folder holds something else, or a search of another space or text.
             FileNotFoundError: there is no search to go on with, or a text is missing.
+            ValueError: a text is empty or not UTF-8, or holds out nothing.
         """
         held_out = None if validation_data is None else _fingerprint(validation_data, "validation_data")
         texts = [_fingerprint(data, "data"), held_out]
@@ -92,13 +98,26 @@ class Folder:
             for name, wanted in identity.items():
                 if not isinstance(found, dict) or found.get(name) != wanted:
                     raise ValueError(f"{self.path} holds a search with another {name}: resume with the same")
+            self._prepare(space, data, validation_data)
             return
         if resume:
             raise FileNotFoundError(f"there is no search in {self.path} to resume")
         if self.path.exists() and any(self.path.iterdir()):
             raise ValueError(f"{self.path} exists and is not empty: choose another folder")
         self.path.mkdir(parents=True, exist_ok=True)
+        self._prepare(space, data, validation_data)
         write_json(self._identity, identity)
+
+    def _prepare(self, space: Space, data: Data, validation_data: Data | None) -> None:
+        """Give the tokenizer its vocabulary and encode the texts, unless an earlier process did."""
+        split = space.fixed.get("validation_split", FIT["validation_split"].default)
+        tokenizer = self.tokenizer() if self._tokenizer.exists() else space.make_tokenizer()
+        read_sources(tokenizer, data, validation_data, split, self.path)
+        atomic_write(self._tokenizer, tokenizer.to_json().encode())
+
+    def tokenizer(self) -> Tokenizer:
+        """That of every model, with its vocabulary."""
+        return tokenizers.from_json(self._tokenizer.read_text(encoding="utf-8"))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
