@@ -8,6 +8,7 @@ from . import _core
 from .graph import Graph
 from .layers.base import SymbolicTensor
 from .layers.core import Dense, LinearGradients
+from .layers.wrappers import TimeDistributed
 from .losses import Loss
 from .metrics import Rows
 from .sampled_softmax import SampledSoftmax
@@ -37,6 +38,8 @@ def projection_of(graph: Graph, tensor: SymbolicTensor, loss: Loss | None = None
     layer = tensor.node.layer
     if loss is not None and layer.activity_regularizer is not None:  # which needs the outputs
         return None
+    while isinstance(layer, TimeDistributed):  # a Dense is the same at every step anyway
+        layer = layer.layer
     if not isinstance(layer, Dense) or graph.consumers[tensor] or graph.outputs.count(tensor) > 1:
         return None
     linear = layer.activation == "linear"

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recurlm import Input, Model, Sequential, _core
+from recurlm import Input, Model, Sequential, _core, utils
 from recurlm.layers import (
     GRU,
     LSTM,
@@ -152,6 +152,33 @@ def test_weights_are_named_by_their_place_and_counted_once() -> None:
     ]
     assert len(model.weights) == len(model.trainable_weights) == 8
     check_gradients(model, normal(RNG, 3, 4, 2), normal(RNG, 3, 4, 2), probes=2)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_dense_at_every_step_is_a_dense(depth: int) -> None:
+    """Also as the projection that is fused with the loss, with steps that are masked."""
+    words, targets = ids(RNG, 6, 3, 4, 5)[..., : None if depth == 2 else 1], ids(RNG, 7, 3, 4, 5)
+    figures = []
+    for wraps in (0, depth):
+        utils.set_random_seed(4)
+        x = Input((None,) * depth)
+        embedded = Embedding(6, 3, mask_zero=True)(x)
+        hidden = Dense(5, "tanh")(embedded) if depth == 2 else LSTM(5, return_sequences=True)(embedded)
+        top: Any = Dense(7, "softmax", name="top")
+        for _ in range(wraps):
+            top = TimeDistributed(top)
+        model = compiled(x, top(hidden), "sparse_categorical_crossentropy")
+        assert model.compiled.heads[0].projection is not None
+        given = (words, targets) if depth == 2 else (words[..., 0], targets[..., 0])
+        figures.append([model.train_on_batch(*given), *(weight.tobytes() for weight in model.get_weights())])
+        np.testing.assert_allclose(model.predict(given[0], verbose=0).sum(axis=-1), 1, rtol=1e-5)
+    assert figures[0] == figures[1]
+
+
+def test_penalties_on_what_a_wrapped_projection_says_need_it() -> None:
+    x = Input((None, 3))
+    top = TimeDistributed(Dense(7, "softmax"), activity_regularizer="l2")
+    assert compiled(x, top(x), "sparse_categorical_crossentropy").compiled.heads[0].projection is None
 
 
 def test_freezing_a_wrapper_freezes_what_is_inside() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recurlm import Input, LanguageModel, Model, _core, losses
-from recurlm.layers import LSTM, Dense, Embedding, TimeDistributed
+from recurlm.layers import LSTM, Activation, Dense, Embedding
 from recurlm.sampled_softmax import SampledSoftmax
 from recurlm.text.corpus import count_ids
 from tests.reference import softmax
@@ -255,7 +255,7 @@ def compiled(output: Any, classes: int = V, **arguments: Any) -> None:
         (lambda s: SampledSoftmax([[1, 1]], 1), "counts must be a list"),
         (lambda s: SampledSoftmax([1, 2], 2), "size must be an integer from 1 to 1, one class less than all, got 2"),
         (lambda s: SampledSoftmax([1, 2], 1, power=2), "power must be a number from 0 to 1, got 2"),
-        (lambda s: compiled(TimeDistributed(Dense(V, "softmax"))), "needs it to be a Dense with softmax"),
+        (lambda s: compiled(Activation("softmax")), "needs it to be a Dense with softmax"),
         (lambda s: compiled(Dense(V, "relu")), "needs it to be a Dense with softmax"),
         (lambda s: compiled(Dense(V, "softmax"), 5), "counts 5 classes, expected 23"),
         (lambda s: compiled(Dense(V, "softmax"), label_smoothing=0.1), "does not go with sampled_softmax"),
