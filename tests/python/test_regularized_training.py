@@ -195,7 +195,7 @@ def test_help_shows_the_recipe() -> None:
         (lambda s: fit(s, ema=1.0), ValueError, "ema must be at least 0 and below 1, got 1.0"),
         (lambda s: fit(s, accumulate=0), ValueError, "accumulate must be at least 1, got 0"),
         (lambda s: fit(s, label_smoothing=True), TypeError, "label_smoothing must be a number, got True"),
-        (lambda s: fit(s, epoch=1), TypeError, "fit has no argument 'epoch'"),
+        (lambda s: fit(s, epoch=1), TypeError, "fit has no argument 'epoch'; did you mean 'epochs'"),
     ],
 )
 def test_bad_options_are_named(source: Path, make: Any, error: type[Exception], message: str) -> None:

@@ -186,7 +186,7 @@ class LanguageModel:
             shift_windows: each epoch cuts the text elsewhere.
             sampled_softmax: train on so many tokens of the vocabulary, drawn for each step, and the targets: fast where
                 it is large. The loss of an epoch is then over these, ``val_loss`` over all. See ``SampledSoftmax``.
-            corpus_dir: where to keep the text as ids, for later runs; None: with the checkpoints, if there are any.
+            corpus_dir: where to keep the text as ids for later runs; None: with the checkpoints, until the run ends.
             checkpoint_dir: where to keep checkpoints, one every ``checkpoint_every`` steps and after each epoch.
             resume: go on from the newest checkpoint there, to the same bits as without the interruption; the text and
                 what is held out must be the same, limits may be raised.

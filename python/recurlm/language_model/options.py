@@ -6,6 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -71,8 +72,10 @@ class FitOptions:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> FitOptions:
         """TypeError where ``given`` holds what is no option."""
-        for name in given.keys() - {field.name for field in fields(cls)}:
-            raise TypeError(f"fit has no argument {name!r}")
+        known = [field.name for field in fields(cls)]
+        for name in given.keys() - set(known):
+            close = get_close_matches(name, known, 1)
+            raise TypeError(f"fit has no argument {name!r}" + (f"; did you mean {close[0]!r}?" if close else ""))
         return cls(**given)
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -52,10 +53,7 @@ def read_sources(
     texts = Texts.of(data)
     validation = None if validation_data is None else Texts.of(validation_data, "validation_data")
     if not tokenizer.trained:
-        # Characters have to be in the vocabulary to be scored at all; what words and BPE lack, they can do without.
-        whole = validation is not None and tokenizer.unknown_id is None
-        errors = tokenizer.errors
-        tokenizer.train(chain(texts.each(errors), validation.each(errors) if whole and validation else ()))
+        tokenizer.train(_vocabulary_texts(tokenizer, texts, validation, validation_split))
     corpus = build_corpus(texts, tokenizer, folder)
     if validation is not None:
         other = build_corpus(validation, tokenizer, folder)
@@ -71,3 +69,33 @@ def read_sources(
         )
     key = f"the last {len(held_out)} tokens"
     return Sources(train, held_out, validation_split, texts.separate, corpus.key, key)
+
+
+def _vocabulary_texts(
+    tokenizer: Tokenizer, texts: Texts, validation: Texts | None, validation_split: float
+) -> Iterator[Iterable[str]]:
+    """Where a vocabulary comes from: what is trained on, but where a token outside of it could not be scored at all."""
+    errors = tokenizer.errors
+    if tokenizer.unknown_id is None:
+        return chain(texts.each(errors), () if validation is None else validation.each(errors))
+    if validation is not None or validation_split == 0:
+        return texts.each(errors)
+    # Tokens are not known yet: their share is one of characters here.
+    total = sum(len(chunk) for text in texts.each(errors) for chunk in text)
+    return _beginning(texts.each(errors), round(total * (1 - validation_split)))
+
+
+def _beginning(texts: Iterator[Iterable[str]], characters: int) -> Iterator[Iterable[str]]:
+    """The first so many characters of texts in chunks."""
+    left = characters
+
+    def cut(chunks: Iterable[str]) -> Iterator[str]:
+        nonlocal left
+        for chunk in chunks:
+            yield chunk[:left]
+            left -= len(chunk[:left])
+            if left == 0:
+                return
+
+    while left > 0 and (text := next(texts, None)) is not None:
+        yield cut(text)
