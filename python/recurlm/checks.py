@@ -28,7 +28,9 @@ def check_integer(name: str, value: Any, least: int, most: int | None = None) ->
 
 def check_optional_integer(name: str, value: Any, least: int) -> int | None:
     """None, or what ``check_integer`` makes of it."""
-    return None if value is None else check_integer(name, value, least)
+    if value is not None and not (is_integer(value) and value >= least):
+        raise ValueError(f"{name} must be None or an integer from {least} on, got {value!r}")
+    return None if value is None else int(value)
 
 
 def check_rate(name: str, value: Any) -> float:

@@ -1,8 +1,9 @@
 """What stands on an output of a compiled model: a loss, metrics, and how both are computed.
 
-A cross-entropy on a ``Dense`` that ends in softmax (or is linear, with ``from_logits``) is fused with that layer:
-log-probabilities and gradients come from the core's projection, row chunk by row chunk, and neither logits nor
-probabilities exist. It is not fused where a metric, another layer or another output needs them.
+A cross-entropy on a ``Dense``, also inside ``TimeDistributed``, that ends in softmax (or is linear, with
+``from_logits``) is fused with that layer: log-probabilities and gradients come from the core's projection, row chunk
+by row chunk, and neither logits nor probabilities exist. It is not fused where a metric, another layer or another
+output needs them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -107,7 +108,7 @@ class Head:
         self._update_from_rows(rows, positions)
         return self._unweighted(total), [Seed(source, dx)] if dx is not None else []
 
-    # The three ways -------------------------------------------------------------------------------------------------
+    # The ways to a loss ----------------------------------------------------------------------------------------------
 
     def _plain(
         self, call: Call, y_pred: Array, mask: Mask | None, target: Target, gradient: bool
@@ -170,8 +171,8 @@ class Head:
             return
         if self.projection is None:
             raise ValueError(
-                f"sampled_softmax of output {self.name!r} needs it to be a Dense with softmax (or, of logits, a linear "
-                "one) that nothing else reads, and metrics that need no probabilities"
+                f"sampled_softmax of output {self.name!r} needs a Dense with softmax (a linear one, for a loss "
+                "from_logits) whose outputs no layer, metric or activity_regularizer reads"
             )
         if len(sampling.counts) != self.projection.units:
             counted, units = len(sampling.counts), self.projection.units

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import _core
 from .arrays import check_ids, reordered
+from .checks import is_number
 from .naming import resolve
 from .sampled_softmax import SampledSoftmax
 from .tape import Call, Tape
@@ -36,7 +37,7 @@ class Loss:
     def __init__(self, name: str, reduction: str, *, from_logits: bool = False, label_smoothing: float = 0.0) -> None:
         if reduction not in REDUCTIONS:
             raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}")
-        if not isinstance(label_smoothing, (int, float, np.number)) or not 0 <= label_smoothing <= 1:
+        if not is_number(label_smoothing) or not 0 <= label_smoothing <= 1:
             raise ValueError(f"label_smoothing must be from 0 to 1, got {label_smoothing!r}")
         self.name = name
         self.reduction = reduction
@@ -183,7 +184,8 @@ class SparseCategoricalCrossentropy(Loss):
     """``-log p[y]``; y is an id at every position. Rows whose id is ``ignore_class`` count as masked.
 
     ``label_smoothing`` (not in Keras, which has it for one-hot labels) gives that share of the target's probability to
-    all classes in equal parts. ``sampled_softmax`` (not in Keras) looks at a sample of the classes in training.
+    all classes in equal parts. ``sampled_softmax`` (not in Keras), a ``recurlm.sampled_softmax.SampledSoftmax``, takes
+    a sample of the classes in training.
     """
 
     sparse = True
@@ -201,8 +203,10 @@ class SparseCategoricalCrossentropy(Loss):
     ) -> None:
         super().__init__(name, reduction, from_logits=from_logits, label_smoothing=label_smoothing)
         self.ignore_class = ignore_class
-        if isinstance(sampled_softmax, dict):
+        if isinstance(sampled_softmax, dict):  # of a configuration
             sampled_softmax = SampledSoftmax(**sampled_softmax)
+        if not isinstance(sampled_softmax, (SampledSoftmax, type(None))):
+            raise TypeError(f"sampled_softmax must be a SampledSoftmax or None, got {sampled_softmax!r}")
         if sampled_softmax is not None and label_smoothing != 0:
             raise ValueError("label_smoothing gives a share to all classes: it does not go with sampled_softmax")
         self.sampled_softmax = sampled_softmax

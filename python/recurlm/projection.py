@@ -38,7 +38,7 @@ def projection_of(graph: Graph, tensor: SymbolicTensor, loss: Loss | None = None
     layer = tensor.node.layer
     if loss is not None and layer.activity_regularizer is not None:  # which needs the outputs
         return None
-    while isinstance(layer, TimeDistributed):  # a Dense is the same at every step anyway
+    while isinstance(layer, TimeDistributed):  # a Dense does the same without, and passes the same mask on
         layer = layer.layer
     if not isinstance(layer, Dense) or graph.consumers[tensor] or graph.outputs.count(tensor) > 1:
         return None
@@ -90,9 +90,11 @@ def _add_gradient(call: Call, parameter: Parameter, classes: Ids, gradient: Floa
         call.tape.add_rows(parameter, classes)
         _core.embedding_backward(classes, gradient, parameter.grad)
         return
-    if not call.tape.accumulate([parameter]):
+    if call.tape.accumulate([parameter]):
+        parameter.grad[..., classes] += gradient
+    else:
         parameter.grad.fill(0)
-    parameter.grad[..., classes] += gradient
+        parameter.grad[..., classes] = gradient
 
 
 def _project(

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .checks import is_integer, is_number
 from .seeding import Draw, step_generator
-from .typing import Float, Ids
+from .typing import Float, Ids, Mask
 
 
 class Sample(NamedTuple):
@@ -18,26 +18,31 @@ class Sample(NamedTuple):
 
     classes: Ids  # (S,), ascending
     places: Ids  # (V,), where each of these stands in ``classes``
-    log_inclusion: Float  # (S,), logarithm of the probability that a sample has it
+    log_inclusion: Float  # (S,), logarithm of the probability that the draw or the target of another row brings it in
 
 
 class SampledSoftmax:
     """Trains on the targets of a batch and some other classes instead of all (Jean et al., 2015).
 
     Each class is drawn with a probability in proportion to ``counts**power``, up to 1, so that ``size`` are expected,
-    and the targets of the batch are added: every row has those of the others as rivals. The logarithm of the
-    probability that a class is in a sample is subtracted from its logit. Since a row's own target always is in it,
-    the odds that the sample leaves to each class are those of the whole softmax times just that probability, so the
-    logits that the sampled loss is least for are those of the whole. Only a backward pass samples: losses and metrics
-    of ``evaluate`` and of validation are over all classes, those of a training step over its sample.
+    and the targets of the batch are added: every row has those of the others as rivals. Given the sample, the chance
+    that a class in it is a row's target is that of the whole softmax, divided by the probability that the draw or
+    another row would bring the class in. So the logarithm of the latter is subtracted from its logit, and the logits
+    for which the sampled loss is least are those of the whole; nearly, since that takes what the rows bring in as
+    independent, and as frequent as ``counts`` says, while in running text words come in bursts.
+
+    Only a backward pass samples. Losses and metrics of ``evaluate`` and of validation are over all classes; those of a
+    training step are over its sample, with the corrected logits, and not comparable with these.
 
     Args:
-        counts: how often each class is a target, (V,). A class that never is counts as one that once is.
+        counts: how often each class is a target, or its frequency, (V,). A class that never is one counts as the
+            rarest of the others.
         size: expected number of drawn classes.
         power: of the counts; at 1, rare classes are nearly never drawn (Mikolov et al., 2013, chose 0.75).
 
     Raises:
-        ValueError: a count is negative or not finite, ``size`` is not from 1 to V - 1, or ``power`` not from 0 to 1.
+        ValueError: there are no two classes, a count is negative or not finite, or all are zero; ``size`` is not from
+            1 to V - 1, or ``power`` not from 0 to 1.
 
     Example:
         >>> import numpy as np
@@ -47,35 +52,48 @@ class SampledSoftmax:
     """
 
     def __init__(self, counts: Sequence[float] | npt.NDArray[Any], size: int, power: float = 0.75) -> None:
-        self.counts = np.array(counts, np.float64)
-        if self.counts.ndim != 1 or not (np.isfinite(self.counts) & (self.counts >= 0)).all():
-            raise ValueError("counts must be a list of numbers that are at least 0")
+        self.counts = _checked_counts(counts)
         most = len(self.counts) - 1
         if not is_integer(size) or not 1 <= size <= most:
             raise ValueError(f"size must be an integer from 1 to {most:,}, one class less than all, got {size!r}")
         if not is_number(power) or not 0 <= power <= 1:
             raise ValueError(f"power must be a number from 0 to 1, got {power!r}")
         self.size, self.power = int(size), float(power)
-        counted = np.maximum(self.counts, 1)
+        counted = np.maximum(self.counts, self.counts[self.counts > 0].min())
         self._drawn = _capped(counted**self.power, self.size)  # (V,), the probability of each
         with np.errstate(divide="ignore"):  # some are certain
             self._log_not_drawn = np.log1p(-self._drawn)
-        self._log_no_target = np.log1p(-counted / counted.sum())
+        self._log_no_target = np.log1p(-np.minimum(counted / counted.sum(), 1 - 2.0**-53))
 
     def draw(self, targets: Ids, seed: int, node: int, step: int) -> Sample:
         """Those of a step: a function of the targets (R,), which have weight, and of ``seed``, ``node``, ``step``."""
         generator = step_generator(seed, Draw.CLASSES, node, step)
-        present = generator.random(len(self._drawn)) < self._drawn
+        return self._sample(generator.random(len(self._drawn)) < self._drawn, targets)
+
+    def _sample(self, drawn: Mask, targets: Ids) -> Sample:
+        """Of the classes that are ``drawn``, (V,), and the targets."""
+        present = drawn.copy()
         present[targets] = True
         classes = np.flatnonzero(present).astype(np.int32)
         places = np.zeros(len(present), np.int32)
         places[classes] = np.arange(len(classes), dtype=np.int32)
-        log_absent = self._log_not_drawn[classes] + len(targets) * self._log_no_target[classes]
+        others = max(0, len(targets) - 1)  # a row's own target is in its sample for certain, whatever it is
+        log_absent = self._log_not_drawn[classes] + others * self._log_no_target[classes]
         return Sample(classes, places, np.log(-np.expm1(log_absent)).astype(np.float32))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
         return {"counts": self.counts.tolist(), "size": self.size, "power": self.power}
+
+
+def _checked_counts(counts: Any) -> npt.NDArray[np.float64]:
+    try:
+        checked = np.array(counts, np.float64)
+    except (TypeError, ValueError):
+        checked = np.empty(0)
+    if checked.ndim != 1 or len(checked) < 2 or not (np.isfinite(checked) & (checked >= 0)).all() or not checked.any():
+        raise ValueError("counts must be a list of two or more numbers that are at least 0, and not all 0")
+    return checked
 
 
 def _capped(weights: npt.NDArray[np.float64], total: int) -> npt.NDArray[np.float64]:

@@ -328,7 +328,7 @@ def test_tied_weights_need_one_width() -> None:
 def test_words_that_cannot_be_limited_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--out", tmp_path / "m", "--tokenizer", "word", "--vocabulary-size", "1"]
     message = error_of(capsys, "train", samples.text_file(tmp_path), *arguments)
-    assert message == "--vocabulary-size must be at least 4 (<bos>, <unk>, <eos> and a word), got 1"
+    assert message == "--vocabulary-size must be an integer from 4 on (<bos>, <unk>, <eos> and a word), got 1"
 
 
 def test_a_network_that_does_not_fit_in_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

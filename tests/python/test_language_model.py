@@ -131,6 +131,20 @@ def test_the_beginning_of_texts_in_chunks() -> None:
         assert len(found) == (count > 0) + (count > 5) + (count > 6)
 
 
+def test_ids_are_kept_where_they_were_asked_for(tmp_path: Path) -> None:
+    source, ids, checkpoints = samples.text_file(tmp_path), tmp_path / "a" / "ids", tmp_path / "c"
+    lm = LanguageModel(units=4)
+    lm.fit(source, epochs=1, corpus_dir=ids, checkpoint_dir=checkpoints, verbose=False)
+    (kept,) = ids.iterdir()
+    before = kept.stat().st_mtime_ns
+    lm.fit(source, epochs=1, corpus_dir=ids, verbose=False)
+    assert kept.stat().st_mtime_ns == before
+    with pytest.raises(ValueError, match="corpus_dir must be another folder than checkpoint_dir"):
+        lm.fit(source, corpus_dir=checkpoints, checkpoint_dir=checkpoints, resume=True)
+    with pytest.raises(NotADirectoryError, match=r"corpus_dir must be a folder, .* is a file"):
+        lm.fit(source, corpus_dir=source)
+
+
 def test_a_second_fit_goes_on_with_the_same_vocabulary(tmp_path: Path) -> None:
     source = samples.text_file(tmp_path)
     lm = samples.trained(source, epochs=1)

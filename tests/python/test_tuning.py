@@ -17,7 +17,7 @@ from recurlm import LanguageModel, get_num_threads
 from recurlm.cli import main
 from recurlm.files import DamagedFileError
 from recurlm.text import corpus
-from recurlm.tuning import Space, Tuning, search, tune
+from recurlm.tuning import Space, Tuning, search, trials, tune
 from recurlm.tuning.trials import Folder
 
 from . import samples
@@ -81,10 +81,53 @@ def test_the_text_is_encoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert len(written) == 1
 
 
-def test_a_text_that_cannot_be_read_leaves_no_search(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the text is empty"):
-        tune([""], SPACE, tmp_path / "out", verbose=False)
+@pytest.mark.parametrize(
+    ("data", "held_out", "entries", "sentence"),
+    [
+        ([""], None, {}, "the text is empty"),
+        (DATA, b"\xff", {"tokenizer": "word"}, "is not UTF-8 text"),
+        (DATA, None, {"validation_split": 1e-9}, "must hold out at least one"),
+    ],
+)
+def test_a_text_that_cannot_be_read_leaves_no_search(
+    tmp_path: Path, data: list[str], held_out: bytes | None, entries: dict[str, Any], sentence: str
+) -> None:
+    path = tmp_path / "held_out"
+    path.write_bytes(held_out or b"")
+    with pytest.raises(ValueError, match=sentence):
+        tune(data, SPACE | entries, tmp_path / "out", path if held_out else None, verbose=False)
+    with pytest.raises(FileNotFoundError, match="no search"):
+        run(tmp_path / "out", resume=True)
     assert run(tmp_path / "out", trials=1).best.number == 0
+
+
+def test_a_search_stopped_while_it_reads_the_text_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    space = SPACE | {"tokenizer": {"kind": "word", "size": 9}, "window": 4, "epochs": 1}
+    out, meanwhile = tmp_path / "out", []
+
+    def stopped(path: Path, data: bytes) -> None:
+        with pytest.raises(ValueError, match="holds an earlier search"):
+            tune(DATA, SPACE, out, verbose=False)
+        with pytest.raises(ValueError, match="another search is at work"):
+            tune(DATA, space, out, resume=True, verbose=False)
+        meanwhile.append(path)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trials, "atomic_write", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            tune(DATA, space, out, trials=1, verbose=False)
+    assert meanwhile == [out / "tokenizer.json"]
+    assert tune(DATA, space, out, trials=1, resume=True, verbose=False).best.number == 0
+    (out / "tokenizer.json").write_text("{")
+    with pytest.raises(DamagedFileError, match=r"tokenizer\.json is damaged"):
+        tune(DATA, space, out, trials=2, resume=True, verbose=False)
+
+
+def test_numbers_of_numpy_are_taken_for_python_s(tmp_path: Path) -> None:
+    units = {"type": "int", "low": np.int64(4), "high": np.int64(5)}
+    found = tune(DATA, SPACE | {"units": units, "epochs": np.int64(1)}, tmp_path / "out", trials=1, verbose=False)
+    assert found.best.epochs == 1
 
 
 def test_those_that_lag_behind_are_given_up(found: Tuning, tmp_path: Path) -> None:
@@ -226,7 +269,7 @@ def test_half_a_line_of_the_journal_does_no_harm(tmp_path: Path) -> None:
 
 def test_two_searches_do_not_mix(tmp_path: Path) -> None:
     run(tmp_path / "out", trials=1)
-    with Folder(tmp_path / "out").locked(), pytest.raises(ValueError, match="another search is at work"):
+    with Folder(tmp_path / "out")._locked(), pytest.raises(ValueError, match="another search is at work"):
         run(tmp_path / "out", resume=True)
 
 
@@ -281,8 +324,12 @@ def test_a_model_that_diverges_is_given_up(tmp_path: Path) -> None:
         ({"tokenizer": {"type": "categorical", "choices": ["char", "byte"]}}, "key 'tokenizer' must be one value"),
         ({"tokenizer": "letters"}, "key 'tokenizer': tokenizer must be one of char"),
         ({"tokenizer": {"size": 3}}, "key 'tokenizer': kind must be one of char, byte, word, bpe, got None"),
-        ({"tokenizer": {"kind": "word", "words": 3}}, "key 'tokenizer': a tokenizer of word has no argument 'words'"),
-        ({"tokenizer": {"kind": "char", "size": 3}}, "key 'tokenizer': a tokenizer of char has no argument 'size'"),
+        ({"tokenizer": {"kind": "word", "words": 3}}, "key 'tokenizer': the tokenizer 'word' has no argument 'words'"),
+        ({"tokenizer": {"kind": "char", "size": 3}}, "key 'tokenizer': the tokenizer 'char' has no argument 'size'"),
+        ({"tokenizer": {"kind": ["word"]}}, "key 'tokenizer': kind must be one of char"),
+        ({"tokenizer": {"kind": "word", "size": 9.5}}, "key 'tokenizer': size must be an integer from 4 on"),
+        ({"tokenizer": {"kind": "word", "minimum_count": "2"}}, "key 'tokenizer': minimum_count must be an integer"),
+        ({"tokenizer": 3}, "key 'tokenizer': tokenizer must be a kind or an object with one, got int"),
         ({"tokenizer": {"kind": "bpe", "size": 3}}, "key 'tokenizer': size must be an integer from 259 on"),
     ],
 )  # fmt: skip

@@ -69,7 +69,8 @@ def _training(history: TrainingHistory) -> dict[str, Any]:
     """Of the last call of ``fit``."""
     facts: dict[str, Any] = {"epochs": len(history.epochs.get("loss", []))}
     for name in ("steps", "tokens", "seconds"):
-        facts |= {f"trained_{name}": round(values[-1])} if (values := history.epochs.get(name)) else {}
+        if values := history.epochs.get(name):
+            facts[f"trained_{name}"] = round(values[-1])
     if (best := history.best_epoch) is not None:
         facts |= {"best_epoch": best + 1, "best_val_loss": history.epochs["val_loss"][best]}
     return facts

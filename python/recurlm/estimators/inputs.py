@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils.validation import validate_data
 
+from ..checks import is_integer
 from ..layers import Embedding, Input
 from ..seeding import permutation
 from ..text import tokenizers
@@ -164,7 +165,7 @@ def _holds_ids(X: Any) -> bool:
     rows = [row for row in X if isinstance(row, (list, tuple, np.ndarray)) and np.ndim(row) == 1]
     if len(rows) < len(X) or not any(len(row) for row in rows):
         return False
-    return all(isinstance(value, (int, np.integer)) and not isinstance(value, bool) for row in rows for value in row)
+    return all(is_integer(value) for row in rows for value in row)
 
 
 def _unwrapped(X: Any) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..callbacks import Callback
-from ..checks import check_integer
+from ..checks import check_integer, is_integer
 from ..model import Model
 from ..pickling import Reduced
 from ..precision import Precision, check_training_precision
@@ -32,7 +32,7 @@ from .options import FitOptions, shows_options
 from .pickling import reduce_language_model
 from .progress import Progress
 from .scoring import WINDOW, Evaluation, Tally, TextScore, compile_model, evaluate_streams, evaluate_texts, log_probs
-from .sources import read_sources
+from .sources import corpus_folder, read_sources
 from .weights import ModelWeights
 
 Doubles = npt.NDArray[np.float64]
@@ -97,7 +97,7 @@ class LanguageModel:
     ):
         self.tokenizer = tokenizers.get(tokenizer)
         if embedding_dim is None:
-            wide = tie_weights or self.tokenizer.kind in ("word", "bpe") or not isinstance(units, (int, np.integer))
+            wide = tie_weights or self.tokenizer.kind in ("word", "bpe") or not is_integer(units)
             embedding_dim = units if wide else min(units, 64)  # units that are no integer are refused below
         self.architecture = Architecture(
             cell, units, layers, embedding_dim, dropout, tie_weights, seed, input_dropout, output_dropout,
@@ -185,7 +185,7 @@ class LanguageModel:
             random_windows: of random length, the learning rate in proportion to it (Merity et al., 2018).
             shift_windows: each epoch cuts the text elsewhere.
             sampled_softmax: train on so many tokens of the vocabulary, drawn for each step, and the targets: fast where
-                it is large. The loss of an epoch is then over these, ``val_loss`` over all. See ``SampledSoftmax``.
+                it is large. An epoch's loss, perplexity and accuracy are over these, those of validation over all.
             corpus_dir: where to keep the text as ids for later runs; None: with the checkpoints, until the run ends.
             checkpoint_dir: where to keep checkpoints, one every ``checkpoint_every`` steps and after each epoch.
             resume: go on from the newest checkpoint there, to the same bits as without the interruption; the text and
@@ -209,7 +209,7 @@ class LanguageModel:
         checkpoints, updates = Checkpoints.at(checkpoint_dir, checkpoint_every, resume), recipe.make_optimizer()
         progress = Progress(verbose, sample_every, lambda: self._sample(sample_prompt))
         with checkpoints.prepared(), closing(progress):
-            folder = checkpoints.folder if corpus_dir is None else Path(corpus_dir)
+            folder = corpus_folder(corpus_dir, checkpoints.folder)
             sources = read_sources(self.tokenizer, data, validation_data, validation_split, folder)
             self.separate_texts = sources.separate
             self._encode(sample_prompt, "sample_prompt")  # before hours have been spent

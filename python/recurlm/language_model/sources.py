@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..text.augmentation import Augmentation
 from ..text.batching import Streams
-from ..text.corpus import Data, StoredIds, Texts, build_corpus
+from ..text.corpus import Data, PathLike, StoredIds, Texts, build_corpus
 from ..text.tokenizer import Tokenizer
 
 
@@ -69,6 +69,24 @@ def read_sources(
         )
     key = f"the last {len(held_out)} tokens"
     return Sources(train, held_out, validation_split, texts.separate, corpus.key, key)
+
+
+def corpus_folder(asked: PathLike | None, checkpoints: Path | None) -> Path | None:
+    """Where the ids of texts go: where they were asked for, or with the checkpoints.
+
+    Raises:
+        ValueError: they were asked for with the checkpoints, where no ids stay.
+        NotADirectoryError: a file was asked for.
+    """
+    if asked is None:
+        return checkpoints
+    folder = Path(asked)
+    if checkpoints is not None and folder.resolve() == checkpoints.resolve():
+        raise ValueError("corpus_dir must be another folder than checkpoint_dir, in which ids are deleted in the end")
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"corpus_dir must be a folder, {folder} is a file")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 def _vocabulary_texts(

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import is_integer
 from ..tape import Call
 from ..typing import Array, Float, Mask, Shape
 from .base import Layer, shown
@@ -153,9 +154,9 @@ class Concatenate(_Merge):
 
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if isinstance(axis, bool) or not isinstance(axis, int) or axis == 0:
+        if not is_integer(axis) or axis == 0:
             raise ValueError(f"{self.name}: axis must be an integer other than 0, the batch's, got {axis!r}")
-        self.axis = axis
+        self.axis = int(axis)
 
     def check_inputs(self, shapes: list[Shape]) -> None:
         rank = len(shapes[0])

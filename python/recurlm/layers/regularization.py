@@ -4,9 +4,8 @@ from collections.abc import Sequence
 from enum import IntEnum
 from typing import Any
 
-import numpy as np
-
 from .. import _core
+from ..checks import is_number
 from ..seeding import check_seed
 from ..tape import Call, Tape
 from ..typing import Array, Float, Ids, Shape
@@ -40,7 +39,7 @@ class Dropout(Layer):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(rate, (int, float, np.number)) or not 0 <= rate <= 1:
+        if not is_number(rate) or not 0 <= rate <= 1:
             raise ValueError(f"{self.name}: rate must be a number from 0 to 1, got {rate!r}")
         self.rate = float(rate)
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)

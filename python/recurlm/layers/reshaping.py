@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..arrays import reordered
-from ..checks import check_integer
+from ..checks import check_integer, is_integer
 from ..tape import Call
 from ..typing import Array, Float, Mask, Shape
 from .base import Layer, shown
@@ -112,7 +112,7 @@ class Permute(_Arranged):
 
     def __init__(self, dims: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        listed = isinstance(dims, (list, tuple)) and all(isinstance(dim, (int, np.integer)) for dim in dims)
+        listed = isinstance(dims, (list, tuple)) and all(map(is_integer, dims))
         self.dims = tuple(int(dim) for dim in dims) if listed else ()
         if not listed or sorted(self.dims) != list(range(1, len(self.dims) + 1)):
             raise ValueError(f"{self.name}: dims must hold each of 1, 2, ... once, got {dims!r}")

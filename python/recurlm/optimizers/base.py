@@ -100,7 +100,7 @@ class Optimizer:
     def learning_rate(self, rate: Rate) -> None:
         if callable(getattr(self, "_learning_rate", None)):
             raise TypeError("learning_rate is a schedule and cannot be set; give the optimizer a number instead")
-        if not callable(rate) and not (isinstance(rate, (int, float, np.number)) and 0 <= rate < math.inf):
+        if not callable(rate) and not (is_number(rate) and 0 <= rate < math.inf):
             raise ValueError(f"learning_rate must be a finite number from 0 on or a schedule, got {rate!r}")
         self._learning_rate = rate if callable(rate) else float(rate)
 

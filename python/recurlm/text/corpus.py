@@ -189,8 +189,9 @@ def release(ids: StoredIds) -> None:
 def count_ids(ids: StoredIds, vocabulary_size: int) -> npt.NDArray[np.int64]:
     """How often each id occurs, (vocabulary_size,); there may be more ids than fit in memory."""
     counts = np.zeros(vocabulary_size, np.int64)
-    for start in range(0, len(ids), CHUNK_BYTES):
-        counts += np.bincount(ids[start : start + CHUNK_BYTES], minlength=vocabulary_size)
+    step = CHUNK_BYTES // ids.itemsize
+    for start in range(0, len(ids), step):
+        counts += np.bincount(ids[start : start + step], minlength=vocabulary_size)
         release(ids)
     return counts
 

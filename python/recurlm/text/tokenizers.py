@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..checks import check_integer, is_integer
 from ..typing import Ids
 from .bpe import BPETokenizer as BPETokenizer
 from .tokenizer import (
@@ -192,12 +193,10 @@ class WordTokenizer(Tokenizer):
     _special = (BOS, UNKNOWN, EOS)
 
     def __init__(self, size: int | None = None, minimum_count: int = 1, pattern: str | None = None):
-        if size is not None and size < len(self._special) + 1:
-            raise ValueError(
-                f"size must be at least {len(self._special) + 1} ({', '.join(self._special)} and a word), got {size}"
-            )
-        if minimum_count < 1:
-            raise ValueError(f"minimum_count must be at least 1, got {minimum_count}")
+        if size is not None and (not is_integer(size) or size < len(self._special) + 1):
+            least = f"{len(self._special) + 1} on ({', '.join(self._special)} and a word)"
+            raise ValueError(f"size must be an integer from {least}, got {size!r}")
+        minimum_count = check_integer("minimum_count", minimum_count, 1)
         try:
             self._pattern = None if pattern is None else re.compile(pattern)
         except (re.error, OverflowError, RecursionError) as error:

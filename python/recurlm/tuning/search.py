@@ -57,7 +57,7 @@ def tune(
     Args:
         data: a file (``str`` or ``Path``), a list of ``Path`` read as one text, or a list of texts.
         space: what to try: a JSON file or its contents, see ``recurlm.tuning.space``.
-        out: folder for the trials, and for the best model, in ``best``.
+        out: folder for the trials, the text as ids, and the best model, in ``best``.
         validation_data: held out; None holds out the last ``validation_split`` of ``data``, 0.1 unless the space has
             another.
         trials: how many in all, those of a resumed search included.
@@ -85,11 +85,10 @@ def tune(
         raise ValueError(f"processes must be at most the {get_num_threads()} threads that may be used, got {processes}")
     if max_minutes is not None and not max_minutes > 0:
         raise ValueError(f"max_minutes must be positive, got {max_minutes}")
-    deadline = math.inf if max_minutes is None else time.time() + 60 * max_minutes
     folder = Folder(Path(out))
-    folder.open(chosen, data, validation_data, resume)
-    work = _Work(folder.path, chosen, data, validation_data, deadline, pruning, processes, verbose)
-    with folder.locked(), _quiet():
+    with folder.open(chosen, data, validation_data, resume), _quiet():
+        deadline = math.inf if max_minutes is None else time.time() + 60 * max_minutes
+        work = _Work(folder.path, chosen, data, validation_data, deadline, pruning, processes, verbose)
         folder.recover(retry=True)
         ended, known = folder.count()
         seeds = [_seed_of(seed, known, process) for process in range(processes)]

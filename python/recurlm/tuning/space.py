@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from ..checks import check_rate, is_integer, is_number
 from ..files import read_json
 from ..language_model import LanguageModel
@@ -67,6 +69,7 @@ class Space:
                 raise FileNotFoundError(f"there is no file {path}") from None
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{path}: {error}") from None
+        entries = _plain(entries)
         if not isinstance(entries, Mapping):
             raise ValueError(f"a space must be an object of arguments, got {type(entries).__name__}")
         for name, entry in entries.items():
@@ -91,16 +94,17 @@ class Space:
 
 
 def _make_tokenizer(given: Any) -> Tokenizer:
-    if not isinstance(given, Mapping):
+    if isinstance(given, str):
         return tokenizers.get(given)
+    if not isinstance(given, Mapping):
+        raise ValueError(f"tokenizer must be a kind or an object with one, got {type(given).__name__}")
     options = dict(given)
     kind = options.pop("kind", None)
-    made = KINDS.get(kind)
-    if made is None:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise ValueError(f"kind must be one of {', '.join(KINDS)}, got {kind!r}")
-    for name in options.keys() - inspect.signature(made).parameters.keys():
-        raise ValueError(f"a tokenizer of {kind} has no argument {name!r}")
-    return made(**options)
+    for name in options.keys() - inspect.signature(KINDS[kind]).parameters.keys():
+        raise ValueError(f"the tokenizer {kind!r} has no argument {name!r}")
+    return KINDS[kind](**options)
 
 
 def split_arguments(values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -116,6 +120,15 @@ def _suggest(trial: Suggests, name: str, entry: Mapping[str, Any]) -> Any:
     if entry["type"] == "int":
         return trial.suggest_int(name, low, high, step=entry.get("step", 1), log=log)
     return trial.suggest_float(name, low, high, step=entry.get("step"), log=log)
+
+
+def _plain(value: Any) -> Any:
+    """With the numbers of Python for those of NumPy, which JSON does not take."""
+    if isinstance(value, Mapping):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _check(name: Any, entry: Any) -> None:

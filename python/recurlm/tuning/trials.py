@@ -1,7 +1,7 @@
 """Trials on disk: who may add to them, what was killed, which is the best.
 
 A folder of a search holds ``tuning.json`` (what is tried, on which text), ``trials.journal`` (Optuna's log, JSON
-lines), ``tokenizer.json`` and the text as ids, which all models share, and ``best``, the best model.
+lines), ``tokenizer.json`` and the text as ids, which all models share, ``lock``, and ``best``, the best model.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..files import DamagedFileError, atomic_write, read_json, write_json
+from ..files import DamagedFileError, atomic_write, read_json, remove_leftovers, write_json
 from ..language_model import LanguageModel
 from ..language_model.parameters import FIT
 from ..language_model.sources import read_sources
@@ -28,7 +28,7 @@ from .space import Space
 if TYPE_CHECKING:
     import optuna
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _KILLED = "it was interrupted"
 
 
@@ -76,53 +76,79 @@ class Folder:
     def __init__(self, path: Path):
         self.path, self.model = path, path / "best"
         self._identity, self._journal = path / "tuning.json", path / "trials.journal"
-        self._tokenizer = path / "tokenizer.json"
+        self._tokenizer, self._lock = path / "tokenizer.json", path / "lock"
 
-    def open(self, space: Space, data: Data, validation_data: Data | None, resume: bool) -> None:
-        """Begin a search here, or check that it is this one which goes on.
+    @contextmanager
+    def open(self, space: Space, data: Data, validation_data: Data | None, resume: bool) -> Iterator[None]:
+        """Begin a search here, or go on with it, and keep others out.
 
         Raises:
-            ValueError: the folder holds something else, or a search of another space or text.
+            ValueError: the folder holds something else, a search of another space or text, or one that is at work; a
+                text is empty or not UTF-8, or holds out nothing.
             FileNotFoundError: there is no search to go on with, or a text is missing.
-            ValueError: a text is empty or not UTF-8, or holds out nothing.
         """
         held_out = None if validation_data is None else _fingerprint(validation_data, "validation_data")
         texts = [_fingerprint(data, "data"), held_out]
         identity = {"format_version": FORMAT_VERSION, "space": space.config(), "texts": texts}
-        if self._identity.is_file():
-            if not resume:
-                raise ValueError(
-                    f"{self.path} holds an earlier search: resume it (command: --resume), or choose another folder"
-                )
-            found = read_json(self._identity)
-            for name, wanted in identity.items():
-                if not isinstance(found, dict) or found.get(name) != wanted:
-                    raise ValueError(f"{self.path} holds a search with another {name}: resume with the same")
-            self._prepare(space, data, validation_data)
-            return
-        if resume:
-            raise FileNotFoundError(f"there is no search in {self.path} to resume")
-        if self.path.exists() and any(self.path.iterdir()):
-            raise ValueError(f"{self.path} exists and is not empty: choose another folder")
+        self._check_folder(resume)
         self.path.mkdir(parents=True, exist_ok=True)
-        self._prepare(space, data, validation_data)
+        with self._locked():
+            self._check_folder(resume)
+            if resume:
+                self._check_identity(identity)
+                self._prepare(space, data, validation_data)
+            else:
+                self._begin(identity, space, data, validation_data)
+            yield
+
+    def _check_folder(self, resume: bool) -> None:
+        if resume and not self._identity.is_file():
+            raise FileNotFoundError(f"there is no search in {self.path} to resume")
+        if not resume and self._identity.is_file():
+            raise ValueError(
+                f"{self.path} holds an earlier search: resume it (command: --resume), or choose another folder"
+            )
+        if not resume and self.path.exists() and any(path != self._lock for path in self.path.iterdir()):
+            raise ValueError(f"{self.path} exists and is not empty: choose another folder")
+
+    def _check_identity(self, identity: dict[str, Any]) -> None:
+        found = read_json(self._identity)
+        for name, wanted in identity.items():
+            if not isinstance(found, dict) or found.get(name) != wanted:
+                raise ValueError(f"{self.path} holds a search with another {name}: resume with the same")
+
+    def _begin(self, identity: dict[str, Any], space: Space, data: Data, validation_data: Data | None) -> None:
+        """Stopped, it can be resumed; after an error the folder is as it was."""
         write_json(self._identity, identity)
+        try:
+            self._prepare(space, data, validation_data)
+        except Exception:
+            for path in self.path.iterdir():
+                if path != self._lock:
+                    path.unlink()
+            raise
 
     def _prepare(self, space: Space, data: Data, validation_data: Data | None) -> None:
-        """Give the tokenizer its vocabulary and encode the texts, unless an earlier process did."""
+        """Give the tokenizer its vocabulary and encode the texts, unless that was done before."""
+        remove_leftovers(self.path)
+        made = self._tokenizer.exists()
         split = space.fixed.get("validation_split", FIT["validation_split"].default)
-        tokenizer = self.tokenizer() if self._tokenizer.exists() else space.make_tokenizer()
+        tokenizer = self.tokenizer() if made else space.make_tokenizer()
         read_sources(tokenizer, data, validation_data, split, self.path)
-        atomic_write(self._tokenizer, tokenizer.to_json().encode())
+        if not made:
+            atomic_write(self._tokenizer, tokenizer.to_json().encode())
 
     def tokenizer(self) -> Tokenizer:
         """That of every model, with its vocabulary."""
-        return tokenizers.from_json(self._tokenizer.read_text(encoding="utf-8"))
+        try:
+            return tokenizers.from_json(self._tokenizer.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DamagedFileError(f"{self._tokenizer} is damaged: {error}") from None
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         """While a search is at work here; ValueError where another one is."""
-        with self._identity.open("rb") as file:
+        with self._lock.open("ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
