@@ -365,7 +365,7 @@ def test_averaging_that_starts_in_training_is_resumed(tmp_path: Path) -> None:
         ([], "the state is damaged: swapped must be true or false"),
         ({"swapped": 1, "t0": 3, "checks": []}, "the state is damaged: swapped must be true or false"),
         ({"swapped": False}, "the state is not that of ASGD, or damaged"),
-        ({"swapped": False, "t0": -1, "checks": []}, "the state is damaged: t0 must be an integer from 0 on"),
+        ({"swapped": False, "t0": -1, "checks": []}, "the state is damaged: t0 must be None or an integer from 0 on"),
         ({"swapped": False, "t0": 1, "checks": ["x"]}, "the state is damaged: checks must be numbers"),
     ],
 )

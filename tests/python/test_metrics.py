@@ -123,9 +123,9 @@ def test_precision_and_recall_of_the_largest_and_of_one_class(
 
 
 def test_top_k_and_class_id_that_cannot_be() -> None:
-    with pytest.raises(ValueError, match=r"^Precision: top_k must be an integer from 1 on, got 0$"):
+    with pytest.raises(ValueError, match=r"^Precision: top_k must be None or an integer from 1 on, got 0$"):
         metrics.Precision(top_k=0)
-    with pytest.raises(ValueError, match=r"^Recall: class_id must be an integer from 0 on, got -1$"):
+    with pytest.raises(ValueError, match=r"^Recall: class_id must be None or an integer from 0 on, got -1$"):
         metrics.Recall(class_id=-1)
     with pytest.raises(IndexError, match=r"^class_id is 7, but y_pred has 7 classes$"):
         metrics.Recall(class_id=N).update_state(np.eye(N)[Y], PREDICTED)
