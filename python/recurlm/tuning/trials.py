@@ -102,13 +102,14 @@ class Folder:
             yield
 
     def _check_folder(self, resume: bool) -> None:
-        if resume and not self._identity.is_file():
+        begun = self._identity.is_file()
+        if resume and not begun:
             raise FileNotFoundError(f"there is no search in {self.path} to resume")
-        if not resume and self._identity.is_file():
+        if begun and not resume:
             raise ValueError(
                 f"{self.path} holds an earlier search: resume it (command: --resume), or choose another folder"
             )
-        if not resume and self.path.exists() and any(path != self._lock for path in self.path.iterdir()):
+        if not begun and self.path.exists() and any(path != self._lock for path in self.path.iterdir()):
             raise ValueError(f"{self.path} exists and is not empty: choose another folder")
 
     def _check_identity(self, identity: dict[str, Any]) -> None:
@@ -118,7 +119,7 @@ class Folder:
                 raise ValueError(f"{self.path} holds a search with another {name}: resume with the same")
 
     def _begin(self, identity: dict[str, Any], space: Space, data: Data, validation_data: Data | None) -> None:
-        """Stopped, it can be resumed; after an error the folder is as it was."""
+        """Stopped, it can be resumed; after an error the folder counts as empty."""
         write_json(self._identity, identity)
         try:
             self._prepare(space, data, validation_data)
