@@ -21,12 +21,19 @@ def add_parser(verbs: Verbs) -> None:
         help="UTF-8 files (for bytes: any), read one after the other as one text",
     )
     add_options(
-        parser, LanguageModel.evaluate, {"streams": "read the text in so many parts side by side: faster, less exact"}
+        parser,
+        LanguageModel.evaluate,
+        {
+            "streams": "read the text in so many parts side by side: faster, less exact",
+            "adapt": "go on learning from the text, each part once it was predicted, with this learning rate",
+        },
+        adapt=float,
     )
 
 
 def run(arguments: argparse.Namespace) -> None:
-    result = asdict(LanguageModel.load(arguments.model).evaluate(arguments.text, arguments.streams))
+    lm = LanguageModel.load(arguments.model)
+    result = asdict(lm.evaluate(arguments.text, arguments.streams, arguments.adapt))
     if arguments.json:
         print_json(result)
         return

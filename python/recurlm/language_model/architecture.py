@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from typing import Any
 
 from .. import initializers, regularizers
@@ -74,6 +74,11 @@ class Architecture:
 
     def config(self) -> dict[str, Any]:
         return asdict(self)
+
+    def plain(self) -> Architecture:
+        """The same without dropout and penalties, for weights that are trained already."""
+        rates = dict.fromkeys(_RATES, 0.0)
+        return replace(self, **rates, activation_penalty=0.0, temporal_penalty=0.0)  # type: ignore[arg-type]
 
     def build(self, vocabulary_size: int, initial: bool = True) -> Model:
         """The network for ids (B, T) and probabilities (B, T, vocabulary_size), its recurrent layers stateful.

@@ -19,19 +19,18 @@ from ..pickling import Reduced
 from ..precision import Precision, check_training_precision
 from ..seeding import check_seed
 from ..text import tokenizers
-from ..text.batching import Streams
 from ..text.corpus import Data, PathLike, Texts, build_corpus
-from ..text.tokenizer import Tokenizer
-from ..typing import Ids
+from ..text.tokenizer import Tokenizer, encode_named
 from . import storage
 from .architecture import Architecture
+from .evaluation import Evaluation, evaluate_adapting, evaluate_streams, evaluate_texts
 from .fitting import Checkpoints, Run
 from .generation import StoppedText, check_stops, generate_pieces, make_sampling, undrawn_ids
 from .history import TrainingHistory
 from .options import FitOptions, shows_options
 from .pickling import reduce_language_model
 from .progress import Progress
-from .scoring import WINDOW, Evaluation, Tally, TextScore, compile_model, evaluate_streams, evaluate_texts, log_probs
+from .scoring import TextScore, compile_model, log_probs
 from .sources import corpus_folder, read_sources
 from .weights import ModelWeights
 
@@ -212,7 +211,7 @@ class LanguageModel:
             folder = corpus_folder(corpus_dir, checkpoints.folder)
             sources = read_sources(self.tokenizer, data, validation_data, validation_split, folder)
             self.separate_texts = sources.separate
-            self._encode(sample_prompt, "sample_prompt")  # before hours have been spent
+            encode_named(self.tokenizer, sample_prompt, "sample_prompt")  # before hours have been spent
             loss = recipe.make_loss(self.tokenizer.vocabulary_size, sources.train)
             compile_model(self.model, updates, check_training_precision(recipe.dtype), loss)
             return Run(self, recipe, sources, checkpoints, progress).fit(callbacks, resume)
@@ -222,7 +221,7 @@ class LanguageModel:
 
     # Measuring ---------------------------------------------------------------------------------------------------
 
-    def evaluate(self, data: Data, streams: int = 1) -> Evaluation:
+    def evaluate(self, data: Data, streams: int = 1, adapt: float | None = None) -> Evaluation:
         """How well the model predicts ``data``: a file, a list of ``Path`` read as one text, or a list of texts.
 
         One text is read as one stream, its state carried from the first token to the last; ``streams`` > 1 is faster
@@ -230,20 +229,29 @@ class LanguageModel:
 
         The ends of these, which ``fit`` counts as tokens in its losses, are not counted.
 
+        With ``adapt``, a copy of the model learns from every 32 tokens of a stream once it has predicted them, by a
+        step of SGD with that learning rate (dynamic evaluation; Krause et al., 2018): 0.3 to 1 is a start.
+
         Raises:
             FileNotFoundError, ValueError: a file is missing, empty or not UTF-8, or has a character that is unknown.
+            FloatingPointError: the model that learns has diverged.
         """
-        texts, model, tally = Texts.of(data), self.weights.packed(), Tally()
-        bos_id = self.tokenizer.bos_id
+        self.weights.require_vocabulary()
+        texts, tokenizer = Texts.of(data), self.tokenizer
         if texts.separate:
-            ids = [self._encode(text, f"data[{i}]") for i, text in enumerate(texts.strings)]
-            evaluate_texts(model, ids, bos_id, tally)
-            errors = self.tokenizer.errors
-            characters, size = sum(map(len, texts.strings)), sum(len(t.encode(errors=errors)) for t in texts.strings)
-            return tally.evaluation(characters, size)
-        corpus = build_corpus(texts, self.tokenizer)
+            if adapt is not None:
+                raise ValueError("adapt goes on learning along one text: give files, not a list of texts")
+            model = self.weights.packed()
+            encoded = [encode_named(tokenizer, text, f"data[{i}]") for i, text in enumerate(texts.strings)]
+            characters = sum(map(len, texts.strings))
+            size = sum(len(text.encode(errors=tokenizer.errors)) for text in texts.strings)
+            return evaluate_texts(model, encoded, tokenizer.bos_id).evaluation(characters, size)
+        corpus = build_corpus(texts, tokenizer)
         streams = min(check_integer("streams", streams, 1), len(corpus.ids))
-        evaluate_streams(model, Streams(corpus.ids, bos_id, streams, WINDOW, whole=True), tally)
+        if adapt is None:
+            tally = evaluate_streams(self.weights.packed(), corpus.ids, tokenizer.bos_id, streams)
+        else:
+            tally = evaluate_adapting(self.weights.plain_copy(), corpus.ids, tokenizer.bos_id, streams, adapt)
         return tally.evaluation(corpus.characters, corpus.bytes)
 
     def perplexity(self, data: Data) -> float:
@@ -269,20 +277,11 @@ class LanguageModel:
             raise TypeError("texts must be a list of str, got one str")
         model = self.weights.packed()  # before texts are encoded: where there is none, fit is what is missing
         end = np.array([self.tokenizer.end_id] if eos else [], np.int32)
-        ids = [np.append(self._encode(text, f"texts[{i}]"), end) for i, text in enumerate(texts)]
+        ids = [np.append(encode_named(self.tokenizer, text, f"texts[{i}]"), end) for i, text in enumerate(texts)]
         values = log_probs(model, ids, self.tokenizer.bos_id)
         if not details:
             return np.array([math.fsum(row) for row in values], np.float64)
         return [TextScore.of(self.tokenizer, tokens, row) for tokens, row in zip(ids, values, strict=True)]
-
-    def _encode(self, text: str, name: str) -> Ids:
-        """Ids of ``text``; an error says which argument it was."""
-        try:
-            return self.tokenizer.encode(text)
-        except TypeError as error:
-            raise TypeError(f"{name}: {error}") from None
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
 
     # Generation --------------------------------------------------------------------------------------------------
 
@@ -344,7 +343,7 @@ class LanguageModel:
         model = self.weights.packed()
         stops = check_stops(stop)
         tokenizer = self.tokenizer
-        ids = np.append(np.int32(tokenizer.bos_id), self._encode(prompt, "prompt"))
+        ids = np.append(np.int32(tokenizer.bos_id), encode_named(tokenizer, prompt, "prompt"))
         texts = [StoppedText(tokenizer.decoder(prompt), stops) for _ in range(count)]
         sampling = make_sampling(temperature, top_k, top_p, min_p, repetition_penalty, tokenizer.vocabulary_size)
         banned, ends = undrawn_ids(tokenizer, self.separate_texts)

@@ -1,10 +1,9 @@
-"""How probable a packed model finds texts, each from the zero state after ``<bos>``, and streams."""
+"""How probable a packed model finds texts, each from the zero state after ``<bos>``; the loss it is trained with."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -15,7 +14,6 @@ from ..losses import SparseCategoricalCrossentropy
 from ..model import Model
 from ..optimizers import Optimizer
 from ..precision import TrainingPrecision
-from ..text.batching import Streams
 from ..text.tokenizer import Tokenizer
 from ..typing import Float, Ids
 from .progress import perplexity
@@ -46,27 +44,6 @@ class TextScore(NamedTuple):
         return cls(math.fsum(log_probs), tokens)
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """How well a model predicts a text.
-
-    Attributes:
-        loss: mean negative log-probability of a token, in nats.
-        perplexity: ``exp(loss)``.
-        bits_per_character: negative log-probability of the text in bits, over its Unicode characters.
-        bits_per_byte: the same over its bytes in UTF-8.
-        accuracy: share of tokens that were the most probable.
-        tokens: how many were predicted.
-    """
-
-    loss: float
-    perplexity: float
-    bits_per_character: float
-    bits_per_byte: float
-    accuracy: float
-    tokens: int
-
-
 def compile_model(
     model: Model,
     optimizer: Optimizer | str = "adamw",
@@ -89,52 +66,12 @@ def per_token(logs: Mapping[str, float]) -> dict[str, float]:
     return result
 
 
-class Tally:
-    """Adds up how well tokens were predicted."""
-
-    def __init__(self) -> None:
-        self._tokens, self._nats, self._right = 0, 0.0, 0
-
-    def add(self, log_probs: Float, predictions: Ids, targets: Ids) -> None:
-        """Tokens whose log-probabilities, most probable rivals and ids these are."""
-        self._tokens += log_probs.size
-        self._nats -= float(np.sum(log_probs, dtype=np.float64))
-        self._right += int(np.count_nonzero(predictions == targets))
-
-    def evaluation(self, characters: int, size: int) -> Evaluation:
-        """Over a text of so many characters and bytes.
-
-        Raises:
-            ValueError: there was not a single token.
-        """
-        if self._tokens == 0:
-            raise ValueError("the texts have no tokens")
-        loss, bits = self._nats / self._tokens, self._nats / math.log(2)
-        accuracy = self._right / self._tokens
-        return Evaluation(loss, perplexity(loss), bits / characters, bits / size, accuracy, self._tokens)
-
-
-def evaluate_texts(model: PackedModel, texts: Sequence[Ids], bos_id: int, tally: Tally) -> None:
-    """Every text from the zero state after ``<bos>``."""
-    for log_probs, predictions, ids in _scores(model, texts, bos_id):
-        tally.add(log_probs, predictions, ids)
-
-
-def evaluate_streams(model: PackedModel, streams: Streams, tally: Tally) -> None:
-    """A corpus read side by side in ``streams`` that are ``whole``, the states carried from window to window."""
-    state = model.begin([np.array([streams.bos_id], np.int32)] * streams.batch_size, 0)
-    for _, targets, weights in streams.windows():
-        log_probs, predictions = model.score_next(state, targets)
-        counted = np.ones(targets.shape, bool) if weights is None else weights > 0
-        tally.add(log_probs[counted], predictions[counted], targets[counted])
-
-
 def log_probs(model: PackedModel, texts: Sequence[Ids], bos_id: int) -> list[Float]:
     """Log-probability of every token of every text; the same bits alone and among others."""
-    return [values for values, _, _ in _scores(model, texts, bos_id)]
+    return [values for values, _, _ in scores(model, texts, bos_id)]
 
 
-def _scores(model: PackedModel, texts: Sequence[Ids], bos_id: int) -> Iterator[tuple[Float, Ids, Ids]]:
+def scores(model: PackedModel, texts: Sequence[Ids], bos_id: int) -> Iterator[tuple[Float, Ids, Ids]]:
     """Log-probabilities, most probable ids and ids of each text, by calls short enough for Ctrl-C between them."""
     first = 0
     while first < len(texts):

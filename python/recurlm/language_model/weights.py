@@ -153,11 +153,16 @@ class ModelWeights:
 
     def readable(self) -> Model:
         """The network, or a new one that holds the values of narrow weights in float32."""
-        if self._narrow is None:
-            return self.network
-        network = self._architecture.build(self._tokenizer.vocabulary_size, initial=False)
-        for name, parameter in network.named_weights().items():
-            parameter.assign(_widen(name, self._narrow.named[name]))
+        return self.network if self._narrow is None else self.plain_copy()
+
+    def plain_copy(self) -> Model:
+        """A new network of these weights in float32, without what acts in training only."""
+        self.require_vocabulary()
+        network = self._architecture.plain().build(self._tokenizer.vocabulary_size, initial=False)
+        with self.reading():
+            named = self._values() if self._narrow is None else _widened(self._narrow.named)
+            for name, parameter in network.named_weights().items():
+                parameter.assign(named[name])
         return network
 
     def packed(self) -> _core.PackedModel:
@@ -196,6 +201,10 @@ def _widen(name: str, value: Matrix) -> Float:
     if isinstance(value, Quantized):
         return dequantize(value, _channels(name))
     return from_bfloat16(np.asarray(value, np.uint16)) if _is_matrix(name) else np.asarray(value, np.float32)
+
+
+def _widened(named: Mapping[str, Matrix]) -> dict[str, Float]:
+    return {name: _widen(name, value) for name, value in named.items()}
 
 
 def _is_matrix(name: str) -> bool:

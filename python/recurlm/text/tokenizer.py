@@ -181,3 +181,13 @@ def field(fields: dict[str, Any], name: str, *kinds: type | None) -> Any:
         expected = " or ".join("null" if kind is None else kind.__name__ for kind in kinds)
         raise ValueError(f"field {name!r} must be {expected}, got {type(value).__name__}")
     return value
+
+
+def encode_named(tokenizer: Tokenizer, text: str, name: str) -> Ids:
+    """Ids of ``text``; an error says which argument it was."""
+    try:
+        return tokenizer.encode(text)
+    except TypeError as error:
+        raise TypeError(f"{name}: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
