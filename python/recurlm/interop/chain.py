@@ -1,0 +1,71 @@
+"""A model whose layers stand one on the other, as libraries of modules have them: no graph is written down there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+from ..layers import Bidirectional, Dense, Dropout, Embedding, InputLayer, Layer, SpatialDropout1D
+from ..layers.recurrent import Recurrent
+from ..model import Model
+
+
+@dataclass(frozen=True)
+class Chain:
+    """The layers that have weights."""
+
+    embedding: Embedding | None
+    recurrent: list[Recurrent | Bidirectional]
+    dense: Dense | None
+
+    @classmethod
+    def of(cls, model: Model) -> Chain:
+        """ValueError where there are other layers, in another order, or anything but one path through them."""
+        nodes = model.graph.nodes
+        branches = [node for node in nodes[1:] if len(node.inputs) != 1 or len(node.outputs) != 1]
+        apart = [after for before, after in pairwise(nodes) if after.inputs != before.outputs]
+        if branches or apart or model.outputs != nodes[-1].outputs:
+            where = (branches or apart or nodes[-1:])[0].layer.name
+            raise ValueError(f"{model.name} must be one chain of layers with one input and output each; see {where!r}")
+        layers = [node.layer for node in nodes if not isinstance(node.layer, (InputLayer, Dropout, SpatialDropout1D))]
+        embedding = layers.pop(0) if layers and isinstance(layers[0], Embedding) else None
+        dense = layers.pop() if layers and isinstance(layers[-1], Dense) else None
+        recurrent = [layer for layer in layers if isinstance(layer, (Recurrent, Bidirectional))]
+        strange = [layer for layer in layers if layer not in recurrent]
+        if strange or not recurrent:
+            raise ValueError(f"{model.name} must be an Embedding, recurrent layers and a Dense, {_found(strange)}")
+        assert embedding is None or isinstance(embedding, Embedding)
+        assert dense is None or isinstance(dense, Dense)
+        chain = cls(embedding, recurrent, dense)
+        chain._check()
+        return chain
+
+    def _check(self) -> None:
+        if self.embedding is not None and self.embedding.mask_zero:
+            raise ValueError(f"{self.embedding.name} has mask_zero: masks do not go with the weights")
+        for layer in self.recurrent:
+            if isinstance(layer, Bidirectional) and layer.merge_mode != "concat":
+                raise ValueError(f"{layer.name}: merge_mode must be concat, got {layer.merge_mode!r}")
+            one, *other = self.cells(layer)
+            if one.go_backwards:
+                raise ValueError(f"{layer.name}: go_backwards goes only with its twin in Bidirectional")
+            if other and _shape(one) != _shape(other[0]):
+                raise ValueError(f"{layer.name}: both directions must have the same cell, units and bias")
+
+    @staticmethod
+    def cells(layer: Recurrent | Bidirectional) -> list[Recurrent]:
+        """One, or forward and backward."""
+        return [layer.forward_layer, layer.backward_layer] if isinstance(layer, Bidirectional) else [layer]
+
+    @property
+    def uniform(self) -> bool:
+        """Whether all recurrent layers are of one kind and width."""
+        return len({(len(self.cells(layer)), *_shape(self.cells(layer)[0])) for layer in self.recurrent}) == 1
+
+
+def _shape(cell: Recurrent) -> tuple[str, int, bool, str]:
+    return cell.kind, cell.units, cell.use_bias, cell.activation
+
+
+def _found(strange: list[Layer]) -> str:
+    return f"got a {type(strange[0]).__name__}, {strange[0].name!r}" if strange else "got no recurrent layer"
