@@ -74,7 +74,7 @@ class MultiHeadAttention(Attending):
         dropout: float = 0.0,
         use_bias: bool = True,
         output_shape: int | Sequence[int] | None = None,
-        attention_axes: None = None,
+        attention_axes: Sequence[int] | None = None,
         sliding_window: None = None,
         flash_attention: bool | None = None,
         kernel_initializer: Any = "glorot_uniform",
@@ -85,7 +85,8 @@ class MultiHeadAttention(Attending):
         **kwargs: Any,
     ) -> None:
         super().__init__(dropout, seed, **kwargs)
-        unsupported = {"attention_axes": attention_axes, "sliding_window": sliding_window, "use_gate": use_gate}
+        axes = None if attention_axes in (None, [1], (1,)) else attention_axes  # over time is what there is
+        unsupported = {"attention_axes": axes, "sliding_window": sliding_window, "use_gate": use_gate}
         unsupported["flash_attention"] = flash_attention
         for name, value in unsupported.items():
             if value:
