@@ -18,7 +18,7 @@ from recurlm.cli.arguments import print_json
 
 from . import samples
 
-VERBS = ["train", "eval", "generate", "score", "inspect", "plot", "quantize", "info", "demo"]
+VERBS = ["train", "eval", "generate", "score", "inspect", "plot", "quantize", "convert", "info", "demo"]
 TINY = ["--units", "12", "--batch-size", "4", "--window", "16", "--epochs", "2"]
 
 

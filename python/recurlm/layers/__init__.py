@@ -13,6 +13,7 @@ from .position import PositionEmbedding
 from .regularization import Dropout, SpatialDropout1D
 from .reshaping import Flatten, Permute, RepeatVector, Reshape
 from .serialization import deserialize, serialize
+from .steps import Lengths, Reverse
 from .wrappers import Bidirectional, TimeDistributed
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "InputLayer",
     "Layer",
     "LayerNormalization",
+    "Lengths",
     "Masking",
     "MultiHeadAttention",
     "Multiply",
@@ -42,6 +44,7 @@ __all__ = [
     "PositionEmbedding",
     "RepeatVector",
     "Reshape",
+    "Reverse",
     "SimpleRNN",
     "SpatialDropout1D",
     "Subtract",
