@@ -35,6 +35,25 @@ def _alphabet() -> dict[int, str]:
 _CHARACTERS = _alphabet()
 _BYTES = {character: byte for byte, character in _CHARACTERS.items()}
 
+# How a text is cut into the words within which bytes are merged: letters (all that is not ASCII is one), digits, other
+# characters, each with a space before them, and white space. On bytes that is a table of 128 entries, in any language.
+_WORDS = (
+    r" ?(?:[A-Za-z]|[^\x00-\x7F])+"
+    r"| ?[0-9]+"
+    r"| ?[\x00-\x08\x0E-\x1F!-/:-@\[-`{-\x7F]+"
+    r"|[\t-\r ]+(?![^\t-\r ])"
+    r"|[\t-\r ]+"
+)
+_ASCII_WORDS = {
+    "type": "Sequence",
+    "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": _WORDS}, "behavior": "Isolated", "invert": False},
+        {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+    ],
+}
+# As GPT-2 does it, by classes of Unicode: so earlier versions did, whose vocabularies go on with it.
+_UNICODE_WORDS = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+
 _Merges = list[tuple[str, str]]
 
 
@@ -74,6 +93,7 @@ class BPETokenizer(Tokenizer):
         self.size, self.minimum_count = int(size), check_integer("minimum_count", minimum_count, 1)
         self._set([])
         self._merges = None
+        self._words: dict[str, Any] = _ASCII_WORDS
 
     _merges: _Merges | None
     _encoder: Any
@@ -112,7 +132,8 @@ class BPETokenizer(Tokenizer):
             initial_alphabet=sorted(_BYTES),
             show_progress=False,
         )
-        tokenizer = _byte_level(library, library.models.BPE())
+        self._words = _ASCII_WORDS
+        tokenizer = _byte_level(library, library.models.BPE(), self._words)
         pieces = chain.from_iterable(map(_pieces, texts))
         parts = (part for piece in pieces for part in _BAD_BYTES.split(piece)[::2])
         first = next(filter(None, parts), None)
@@ -149,7 +170,7 @@ class BPETokenizer(Tokenizer):
         """The library's tokenizer without special tokens, which it would find in a text that spells them."""
         library = _library()
         ids = {entry: i for i, entry in enumerate(self._entries)}
-        return _byte_level(library, library.models.BPE(ids, self._merges))
+        return _byte_level(library, library.models.BPE(ids, self._merges), self._words)
 
     def _spans(self, text: str, ids: Ids) -> Spans:
         return spans_of_bytes(text, np.array([len(self._token_bytes[i]) for i in ids.tolist()], np.int64))
@@ -169,16 +190,15 @@ class BPETokenizer(Tokenizer):
     def _vocabulary(self) -> dict[str, Any]:
         """All of the schema, written here, so that one vocabulary is one file with every version of the library."""
         flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-        byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
         return {
             "version": "1.0",
             "truncation": None,
             "padding": None,
             "added_tokens": [{"id": i, "content": token, **flags} for i, token in enumerate(_SPECIAL)],
             "normalizer": None,
-            "pre_tokenizer": byte_level,
+            "pre_tokenizer": self._words,
             "post_processor": None,
-            "decoder": byte_level,
+            "decoder": _UNICODE_WORDS,  # where it decodes, what cuts words is not asked
             "model": {
                 "type": "BPE",
                 "dropout": None,
@@ -197,6 +217,8 @@ class BPETokenizer(Tokenizer):
         merges = _merges_of(field(fields, "model", dict))
         tokenizer = cls(max(cls._smallest, len(field(fields["model"], "vocab", dict))))
         tokenizer._set(merges)
+        if fields.get("pre_tokenizer") == _UNICODE_WORDS:
+            tokenizer._words = _UNICODE_WORDS
         found, expected = fields | {"model": dict(fields["model"])}, tokenizer._vocabulary()
         found["model"]["merges"] = expected["model"]["merges"]
         if found["model"].pop("ignore_merges", False) is not False:  # of newer versions of the library
@@ -223,10 +245,14 @@ def _library() -> Any:
     return tokenizers
 
 
-def _byte_level(library: Any, model: Any) -> Any:
+def _byte_level(library: Any, model: Any, words: dict[str, Any]) -> Any:
     """A tokenizer of the library that sees bytes, and a space as the first byte of the word that it precedes."""
-    tokenizer = library.Tokenizer(model)
-    tokenizer.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    make, tokenizer = library.pre_tokenizers, library.Tokenizer(model)
+    if words == _UNICODE_WORDS:
+        tokenizer.pre_tokenizer = make.ByteLevel(add_prefix_space=False)
+    else:
+        split = make.Split(library.Regex(_WORDS), "isolated")
+        tokenizer.pre_tokenizer = make.Sequence([split, make.ByteLevel(add_prefix_space=False, use_regex=False)])
     return tokenizer
 
 

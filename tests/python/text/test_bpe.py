@@ -118,6 +118,37 @@ def test_what_the_library_writes_is_read(tokenizer: BPETokenizer) -> None:
     assert tokenizers.from_json(theirs).to_json() == tokenizer.to_json()
 
 
+def test_words_are_cut_by_classes_of_ascii(tokenizer: BPETokenizer) -> None:
+    """Each case is a text and its words; a pair of bytes within one of these may be merged, and no other."""
+    cases = {
+        "hello  world": ["hello", " ", " world"],
+        "a\n\n b": ["a", "\n\n", " b"],
+        "é ü12 3,.": ["é", " ü", "12", " 3", ",."],
+        "a\u00a0\u2003b": ["a\u00a0\u2003b"],
+        "end  ": ["end", "  "],
+        "\x00\x1c don't": ["\x00\x1c", " don", "'", "t"],
+    }
+    split = tokenizers_library.Tokenizer.from_str(tokenizer.to_json()).pre_tokenizer
+    for text, words in cases.items():
+        spans = [span for _, span in split.pre_tokenize_str(text)]
+        assert [text[start:end] for start, end in spans] == words
+
+
+def test_vocabularies_that_cut_words_by_unicode_go_on_with_it() -> None:
+    tokenizer = BPETokenizer(size=266)
+    tokenizer.train(["a\u00a0b " * 50])  # one word, unless U+00A0 is a space
+    fields = json.loads(tokenizer.to_json())
+    fields["pre_tokenizer"] = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    earlier = tokenizers.from_json(json.dumps(fields))
+    assert json.loads(earlier.to_json())["pre_tokenizer"] == fields["pre_tokenizer"]
+    theirs = tokenizers_library.Tokenizer.from_str(json.dumps(fields))
+    text = "a\u00a0b a\u00a0b"
+    assert earlier.encode(text).tolist() == theirs.encode(text).ids
+    assert len(earlier.encode(text)) > len(tokenizer.encode(text))
+    earlier.train(["a\u00a0b"])
+    assert json.loads(earlier.to_json())["pre_tokenizer"] == json.loads(tokenizer.to_json())["pre_tokenizer"]
+
+
 def test_spelled_special_tokens_are_text(tokenizer: BPETokenizer) -> None:
     text = "<bos> <unk><eos>"
     assert tokenizer.decode(tokenizer.encode(text)) == text
