@@ -1,12 +1,19 @@
-"""The README's Python blocks run as they stand."""
+"""Python blocks of the README and of documents run as they stand."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-README = Path(__file__).parent.parent / "README.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+ROOT = Path(__file__).parent.parent
+README = ROOT / "README.md"
+
+
+def python_blocks(path: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", path.read_text(encoding="utf-8"), re.DOTALL)
+
+
+BLOCKS = python_blocks(README)
 TEXT = "ROMEO: to be or not to be, that is the question.\n" * 150
 
 
@@ -23,3 +30,9 @@ def test_block(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caps
     if "bard" in block:
         assert Path("bard/model.safetensors").exists()
         assert capsys.readouterr().out
+
+
+def test_the_documents_block(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = python_blocks(ROOT / "docs/interop.md")
+    exec(compile(block, "docs/interop.md", "exec"), {"__name__": "document"})
+    assert capsys.readouterr().out
