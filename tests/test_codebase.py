@@ -12,7 +12,7 @@ import pytest
 from recurlm import _core
 
 ROOT = Path(__file__).parent.parent
-LADDER = ["base", "cpu", "kernels", "ops", "infer", "bindings"]
+LADDER = ["base", "files", "text", "cpu", "kernels", "ops", "infer", "capi", "bindings"]
 STUBS = sorted((ROOT / "python/recurlm/_core").glob("*.pyi"))
 MAX_LINES = 400
 MAX_FUNCTION_LINES = 40

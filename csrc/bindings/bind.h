@@ -12,5 +12,6 @@ void bind_losses(pybind11::module_& module);
 void bind_optimizers(pybind11::module_& module);
 void bind_penalties(pybind11::module_& module);
 void bind_infer(pybind11::module_& module);
+void bind_text(pybind11::module_& module);
 
 }  // namespace recurlm::bindings

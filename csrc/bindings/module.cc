@@ -12,4 +12,5 @@ PYBIND11_MODULE(_core, module) {
   bind_optimizers(module);
   bind_penalties(module);
   bind_infer(module);
+  bind_text(module);
 }

@@ -131,5 +131,43 @@ def test_what_recurlm_has_not_is_named(tmp_path: Path) -> None:
     reason = refused(made.Dense(2)(keras.ops.tanh(x)), ids, tmp_path)
     assert "reads what the operation Tanh gives" in reason
     assert "dtype float16" in refused(made.Dense(2, dtype="float16")(numbers), numbers, tmp_path)
-    masked = made.LSTM(2)(x, mask=keras.ops.not_equal(ids, 3))
-    assert "a mask of values other than 3" in refused(masked, ids, tmp_path)
+    assert "an output is what the operation Tanh gives" in refused(keras.ops.tanh(x), ids, tmp_path)
+
+
+def test_masks_that_no_layer_of_ours_makes_are_refused(tmp_path: Path) -> None:
+    made = keras.layers
+    ids, others = keras.Input((5,), dtype="int32"), keras.Input((5,), dtype="int32")
+    plain, padded = made.Embedding(9, 3)(ids), made.Embedding(9, 3, mask_zero=True)(ids)
+    heads = made.MultiHeadAttention(1, 2)
+    for operation, outputs in (
+        ("NotEqual", made.LSTM(2)(padded, mask=keras.ops.not_equal(ids, 3))),
+        ("NotEqual", made.LSTM(2)(plain, mask=keras.ops.not_equal(ids, 0))),
+        ("NotEqual", made.LSTM(2)(padded, mask=keras.ops.not_equal(others, 0))),
+        ("Greater", made.LSTM(2)(padded, mask=keras.ops.greater(ids, 0))),
+        ("ExpandDims", heads(plain, plain, attention_mask=keras.ops.expand_dims(keras.ops.not_equal(ids, 0), 1))),
+    ):
+        assert f"reads what the operation {operation} gives" in refused(outputs, [ids, others], tmp_path)
+
+
+def test_classes_of_others_are_not_taken_for_ours(tmp_path: Path) -> None:
+    @keras.saving.register_keras_serializable(package="theirs")
+    class Reverse(keras.layers.Layer):  # type: ignore[misc, name-defined]
+        def call(self, x: Any) -> Any:
+            return x * 2
+
+    numbers = keras.Input((5, 3))
+    assert "of class Reverse is none of Keras's own" in refused(Reverse(name="r")(numbers), numbers, tmp_path)
+
+
+def test_an_initial_state_by_place_and_a_model_first(tmp_path: Path) -> None:
+    made = keras.layers
+    x, h = keras.Input((None, 3)), keras.Input((2,))
+    model = randomised(keras.Model([x, h], made.GRU(2)(x, [h])), 6)
+    model.save(tmp_path / "m.keras")
+    values = [np.ones((2, 4, 3), np.float32), np.full((2, 2), 0.5, np.float32)]
+    assert_close(predict(load_keras(tmp_path / "m.keras"), values), predict(model, values))
+    encoder = keras.Sequential([keras.Input((None,)), made.Embedding(9, 4), made.LSTM(3, return_sequences=True)])
+    whole = randomised(keras.Sequential([encoder, made.LSTM(2)]), 7)
+    whole.save(tmp_path / "w.keras")
+    ids = [np.arange(8).reshape(2, 4)]
+    assert_close(predict(load_keras(tmp_path / "w.keras"), ids), predict(whole, ids))

@@ -209,6 +209,15 @@ def test_files_that_are_no_files_of_keras(tmp_path: Path) -> None:
         load_keras(keras_file(tmp_path, weights=b"none"))
 
 
+def test_a_compressed_file_is_not_opened(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", json.dumps(CONFIG))
+        archive.writestr("model.weights.h5", bytes(1 << 20))
+    with pytest.raises(ValueError, match="is compressed, which Keras's files are not"):
+        load_keras(path)
+
+
 def test_tied_layers_are_not_for_keras(tmp_path: Path) -> None:
     ids = Input((None,), dtype="int32")
     table = Embedding(V, H, name="table")

@@ -186,6 +186,12 @@ def test_a_language_model_runs_token_by_token(tmp_path: Path) -> None:
         (lambda: embedded(TimeDistributed(LayerNormalization())), "a LayerNormalization at every step"),
         (lambda: _padded(LSTM, return_sequences=True), "as with zero_output_for_mask=True"),
         (lambda: embedded(Bidirectional(GRU(3, stateful=True))), "is stateful"),
+        (
+            lambda: embedded(Bidirectional(LSTM(3, go_backwards=True), backward_layer=LSTM(3))),
+            "must not have go_backwards",
+        ),
+        (lambda: _lengths_twice(), "reads what is padded already"),
+        (lambda: _half_padded(), "reads sequences of different lengths"),
     ],
 )
 def test_what_onnx_has_not_is_named(build: Callable[[], Model], message: str, tmp_path: Path) -> None:
@@ -196,3 +202,13 @@ def test_what_onnx_has_not_is_named(build: Callable[[], Model], message: str, tm
 
 def _masked(layer: Any, source: Any) -> Model:
     return Model(source, LSTM(3)(layer(source)))
+
+
+def _lengths_twice() -> Model:
+    x, one, other = Input((None, D)), Input((1,)), Input((1,))
+    return Model([x, one, other], GRU(3)(Lengths()([Lengths()([x, one]), other])))
+
+
+def _half_padded() -> Model:
+    x, lengths = Input((None, D)), Input((1,))
+    return Model([x, lengths], GRU(3)(Concatenate()([Lengths()([x, lengths]), x])))

@@ -165,13 +165,15 @@ def test_what_recurlm_has_not_is_named(tmp_path: Path) -> None:
         ({"direction": "sideways"}, "cell: unknown direction 'sideways'"),
     ):
         assert message in refused(tmp_path, [cell("LSTM", ["x", "W", "R", "B"], 2, **attributes)], arrays)
-    assert "not those of 3 units" in refused(tmp_path, [cell("LSTM", ["x", "W", "R", "B"], 3)], arrays)
+    assert "the weights are of 2 units" in refused(tmp_path, [cell("LSTM", ["x", "W", "R", "B"], 3)], arrays)
     convolution = helper.make_node("Conv", ["x", "W"], ["y"], "conv")
     assert "conv: the operator Conv is not supported" in refused(tmp_path, [convolution], arrays)
     average = helper.make_node("Gather", ["Y", "index"], ["z"], "one", axis=0)
     arrays["index"] = np.array(2, np.int64)
     nodes = [cell("LSTM", ["x", "W", "R", "B"], 2), average]
-    assert "one: of a sequence only the last step of a forward layer can be taken" in refused(tmp_path, nodes, arrays)
+    assert "one: of a sequence only the last step of a forward layer without lengths can be taken" in refused(
+        tmp_path, nodes, arrays
+    )
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
@@ -232,3 +234,80 @@ def test_initial_states_of_several_layers(tmp_path: Path) -> None:
     expected = [np.swapaxes(y, 0, 1), *h, *c]
     for ours, theirs in zip(outputs, expected, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=CLOSE, atol=CLOSE)
+
+
+def gru(x: str, name: str, units: int, *more: str, **attributes: Any) -> Any:
+    inputs = [x, f"W{name}", f"R{name}", f"B{name}", *more]
+    return helper.make_node("GRU", inputs, [f"Y{name}", f"H{name}"], f"gru{name}", hidden_size=units, **attributes)
+
+
+def named(weights: dict[str, Any], name: str) -> dict[str, Any]:
+    return {what + name: array for what, array in weights.items()}
+
+
+def test_what_would_give_other_outputs_is_refused(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    lengths = {"x": [None, None, 3], "n": ([None], onnx.TensorProto.INT32)}
+    axis = {"axis": np.array([1]), "last": np.array(-1), "four": np.array([2, 4], np.int32)}
+    arrays = {**named(weights(rng, "GRU", 1, 3, 4), "1"), **named(weights(rng, "GRU", 1, 4, 2), "2"), **axis}
+    arrays |= {"K": rng.standard_normal((4, 5), np.float32), "h": np.zeros((1, 2, 4), np.float32)}
+    squeeze = helper.make_node("Squeeze", ["Y1", "axis"], ["s"], "squeeze")
+    first, padded = gru("x", "1", 4), gru("x", "1", 4, "n")
+    last = helper.make_node("Gather", ["s", "last"], ["z"], "last", axis=0)
+    assert "forward layer without lengths" in refused(tmp_path, [padded, squeeze, last], arrays, lengths)
+    assert "padding by n" in refused(tmp_path, [padded, squeeze, gru("s", "2", 2)], arrays, lengths)
+    assert "lengths must be an input" in refused(tmp_path, [gru("x", "1", 4, "four")], arrays)
+    turned = helper.make_node("Transpose", ["s"], ["t"], "turn", perm=[1, 2, 0])
+    softmax = helper.make_node("Softmax", ["t"], ["p"], "softmax", axis=2)
+    assert "must be over the features" in refused(tmp_path, [first, squeeze, turned, softmax], arrays)
+    assert "with the features last" in refused(
+        tmp_path, [first, squeeze, turned, helper.make_node("MatMul", ["t", "K"], ["m"], "product")], arrays
+    )
+    assert "must have the features last" in refused(tmp_path, [first, squeeze, turned], arrays)
+    both = {**arrays, **named(weights(rng, "GRU", 2, 3, 4), "1")}
+    two = gru("x", "1", 4, direction="bidirectional")
+    assert "one tensor with" in refused(tmp_path, [two, helper.make_node("MatMul", ["H1", "K"], ["m"], "p")], both)
+    log = helper.make_node("LogSoftmax", ["s"], ["l"], "log", axis=-1)
+    twice = [first, squeeze, log, helper.make_node("MatMul", ["l", "K"], ["m"], "p")]
+    assert "LogSoftmax must be the last operator" in refused(tmp_path, twice, arrays)
+    shape = helper.make_node("Shape", ["x"], ["shape"])
+    zeros = helper.make_node("ConstantOfShape", ["shape"], ["zeros"])
+    learned = helper.make_node("Add", ["zeros", "h"], ["h0"], "learned")
+    assert "initial state h0" in refused(tmp_path, [shape, zeros, learned, gru("x", "1", 4, "", "h0")], arrays)
+    foreign = helper.make_node("GRU", first.input, ["Y1"], "theirs", domain="com.theirs", hidden_size=4)
+    assert "the operator com.theirs.GRU is not supported" in refused(tmp_path, [foreign], arrays)
+
+
+def test_softmax_of_earlier_versions_is_over_all_axes_behind_the_first(tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    nodes = [gru("x", "1", 4), helper.make_node("Squeeze", ["Y1"], ["s"], "squeeze", axes=[1])]
+    nodes += [helper.make_node("Softmax", ["s"], ["p"], "softmax")]
+    path = graph_file(tmp_path, nodes, {"x": [None, None, 3]}, ["p"], named(weights(rng, "GRU", 1, 3, 4), "1"))
+    model = onnx.load(path)
+    model.opset_import[0].version = 11
+    onnx.save(model, path)
+    with pytest.raises(ValueError, match="softmax: Softmax must be over the features"):
+        load_onnx(path)
+    model.graph.node[-1].attribute.append(helper.make_attribute("axis", 2))
+    onnx.save(model, path)
+    x = rng.standard_normal((2, 5, 3), np.float32)
+    expected = run(path, {"x": x.transpose(1, 0, 2)})[0].transpose(1, 0, 2)
+    np.testing.assert_allclose(predict(path, x)[0], expected, rtol=CLOSE, atol=CLOSE)
+
+
+def test_constants_in_other_files_are_not_read(tmp_path: Path) -> None:
+    node = helper.make_node("Constant", [], ["W1"], value=numpy_helper.from_array(np.zeros((1, 12, 3), np.float32)))
+    tensor = node.attribute[0].t
+    tensor.ClearField("raw_data")
+    tensor.data_location = onnx.TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="secret.bin")
+    arrays = named(weights(np.random.default_rng(1), "GRU", 1, 3, 4), "1")
+    del arrays["W1"]
+    assert "stands in another file, which is not opened" in refused(tmp_path, [node, gru("x", "1", 4)], arrays)
+
+
+def test_inputs_keep_their_names(tmp_path: Path) -> None:
+    arrays = named(weights(np.random.default_rng(1), "GRU", 1, 3, 4), "1")
+    inputs = {"x": [None, None, 3], "state": [1, None, 4]}
+    path = graph_file(tmp_path, [gru("x", "1", 4, "", "state")], inputs, ["Y1"], arrays)
+    assert [tensor.name for tensor in load_onnx(path).inputs] == ["x", "state"]

@@ -1,13 +1,15 @@
 """State dicts in and out, without PyTorch."""
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from recurlm import Input, Model
-from recurlm.interop import from_pytorch, to_pytorch
+from recurlm import Input, Model, files
+from recurlm.interop import from_pytorch, load, save, to_pytorch
 from recurlm.layers import (
     GRU,
     LSTM,
@@ -19,6 +21,7 @@ from recurlm.layers import (
     LayerNormalization,
     SimpleRNN,
 )
+from recurlm.precision import to_bfloat16
 
 RNG = np.random.default_rng(7)
 V, D, H = 11, 5, 4
@@ -89,6 +92,65 @@ def test_names_tell_what_shapes_do_not() -> None:
     np.testing.assert_array_equal(model.weights[0].value, arrays["embedding.weight"])
     swapped = from_pytorch(arrays, embedding="linear.weight")
     np.testing.assert_array_equal(swapped.weights[0].value, arrays["linear.weight"])
+
+
+def test_many_modules_come_back_in_their_order_through_a_file(tmp_path: Path) -> None:
+    model = model_of(*(lstm(3 + place % 2) for place in range(12)), features=2)
+    path = tmp_path / "weights.safetensors"
+    save(model, path)
+    back = load(path)
+    x = RNG.standard_normal((2, 4, 2), np.float32)
+    np.testing.assert_array_equal(back.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+def test_modules_of_other_names_need_an_order() -> None:
+    one, two = (to_pytorch(model_of(lstm(), features=H)) for _ in range(2))
+    state = {name.replace("rnn", "context"): array for name, array in two.items()}
+    state |= {name.replace("rnn", "body"): array for name, array in one.items()}
+    with pytest.raises(ValueError, match=r"several recurrent modules \(context., body.\): give their order"):
+        from_pytorch(state)
+    model = from_pytorch(state, recurrent=["body", "context"])
+    np.testing.assert_array_equal(model.layers[1].get_weights()[0], one["rnn.weight_ih_l0"].T)
+    with pytest.raises(ValueError, match=r"recurrent must name context., body., each once, got body"):
+        from_pytorch(state, recurrent=["body"])
+
+
+def test_layers_and_directions_that_are_missing_are_named() -> None:
+    two = to_pytorch(model_of(lstm(), lstm(), lstm(), features=H))
+    without = {name: array for name, array in two.items() if "_l1" not in name}
+    with pytest.raises(ValueError, match=r"rnn.\*_l1: the layer, or its forward direction, is missing"):
+        from_pytorch(without)
+    only_back = {f"{name}_reverse": array for name, array in to_pytorch(model_of(lstm(), features=H)).items()}
+    with pytest.raises(ValueError, match=r"rnn.\*_l0: the layer, or its forward direction, is missing"):
+        from_pytorch(only_back)
+
+
+@pytest.mark.parametrize(("kind", "close"), [("F64", 0.0), ("F16", 2**-11), ("BF16", 2**-8)])
+def test_files_of_other_floats(tmp_path: Path, kind: str, close: float) -> None:
+    arrays = state()
+    narrow: dict[str, Callable[[Any], Any]] = {
+        "F64": lambda a: a.astype(np.float64),
+        "F16": lambda a: a.astype(np.float16),
+        "BF16": to_bfloat16,
+    }
+    header: dict[str, Any] = {}
+    data = b""
+    for name, array in arrays.items():
+        part = np.ascontiguousarray(narrow[kind](array)).tobytes()
+        header[name] = {"dtype": kind, "shape": array.shape, "data_offsets": [len(data), len(data) + len(part)]}
+        data += part
+    encoded = json.dumps(header).encode()
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(len(encoded).to_bytes(8, "little") + encoded + data)
+    for one, other in zip(load(path).get_weights(), from_pytorch(arrays).get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=close, atol=1e-7)
+
+
+def test_files_of_integers_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    files.write_safetensors(path, {"a": np.zeros(3, np.int64)})
+    with pytest.raises(ValueError, match="a must be of floats, got I64"):
+        load(path)
 
 
 def test_any_floats_are_taken_as_float32() -> None:

@@ -11,6 +11,7 @@ import pytest
 from recurlm import Input, LanguageModel, Model, files
 from recurlm.cli import main
 from recurlm.interop import from_pytorch, language_model, load, save, to_pytorch
+from recurlm.interop.convert import read_tokens
 from recurlm.layers import GRU, LSTM, Bidirectional, Dense, Embedding, SimpleRNN
 
 RNG = np.random.default_rng(4)
@@ -79,6 +80,21 @@ def test_tokens_that_are_missing_are_never_drawn() -> None:
     assert set(lm.generate(max_tokens=50, seed=1).split()) <= {"a", "b", "c"}
 
 
+def test_a_line_end_is_the_end_of_sequence_where_there_is_none_of_that_name() -> None:
+    tokens = ["a", "\n", "b"]
+    model = network(3, lstm())
+    lm = language_model(model, tokens, "word")
+    ids = [tokens.index(token) for token in ("\n", "a", "\n", "b")]
+    assert lm.score(["a\nb"])[0] == pytest.approx(log_probability(model, ids), abs=1e-4)
+
+
+def test_logits_may_lie_anywhere() -> None:
+    model = network(len(TOKENS), lstm())
+    lm = language_model(model, TOKENS, "char")
+    model.layers[-1].bias.value[...] -= 300  # type: ignore[attr-defined]
+    assert language_model(model, TOKENS, "char").score(["hello"])[0] == pytest.approx(lm.score(["hello"])[0], abs=1e-3)
+
+
 def test_it_trains_saves_and_loads(tmp_path: Path) -> None:
     lm = language_model(network(len(TOKENS), lstm()), TOKENS, "char")
     before = lm.score(["hello"])[0]
@@ -100,6 +116,7 @@ def test_it_trains_saves_and_loads(tmp_path: Path) -> None:
         (lambda: network(2, LSTM(3)), (["a", "b"],), "must return sequences"),
         (lambda: network(2, GRU(3, return_sequences=True, reset_after=False)), (["a", "b"],), "reset_after=True"),
         (lambda: network(2, SimpleRNN(3, "relu", return_sequences=True)), (["a", "b"],), "with tanh"),
+        (lambda: network(2, lstm(), activation="tanh"), (["a", "b"],), "must give logits or probabilities"),
     ],
 )
 def test_what_is_no_language_model_is_refused(build: Callable[[], Model], arguments: Any, message: str) -> None:
@@ -172,6 +189,20 @@ def test_other_files_are_refused(tmp_path: Path, name: str, message: str) -> Non
 def test_names_of_formats_that_are_not_written_are_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ValueError, match=r"must end in .onnx, .weights.h5 or .safetensors, or be a folder"):
         save(network(3, lstm()), tmp_path / name)
+
+
+def test_a_line_of_a_vocabulary_may_hold_any_other_space(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("a\nb\u2028x\n\f\nc\n", encoding="utf-8")
+    assert read_tokens(tmp_path / "tokens") == ["a", "b\u2028x", "\f", "c"]
+
+
+def test_options_that_would_do_nothing_are_refused(tmp_path: Path, capsys: Any) -> None:
+    source = str(state_file(tmp_path, network(2, lstm())))
+    assert main(["convert", source, str(tmp_path / "lm"), "--bos", "a"]) == 1
+    assert "needs its --vocabulary" in capsys.readouterr().err
+    (tmp_path / "tokens").write_text("a\nb")
+    assert main(["convert", source, str(tmp_path / "lm.onnx"), "--vocabulary", str(tmp_path / "tokens")]) == 1
+    assert "a language model is a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("text", ['{"a": 1, "b": 3}', '["a", 2]', "7"])

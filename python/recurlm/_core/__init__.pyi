@@ -20,3 +20,4 @@ from ._optimizers import *
 from ._penalties import *
 from ._recurrent import *
 from ._rows import *
+from ._text import *

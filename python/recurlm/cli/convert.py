@@ -36,6 +36,10 @@ def add_parser(verbs: Verbs) -> None:
 def run(arguments: argparse.Namespace) -> None:
     from ..interop import convert, from_pytorch, language_model
 
+    if arguments.vocabulary is None and (arguments.bos is not None or arguments.tokenizer == "char"):
+        raise ValueError("--tokenizer and --bos are of a language model, which needs its --vocabulary")
+    if arguments.vocabulary is not None and arguments.target.suffix in (".onnx", ".safetensors", ".h5"):
+        raise ValueError("a language model is a folder: leave --vocabulary out to write another format")
     model = convert.load(arguments.source, **chosen(arguments, from_pytorch) | {"return_sequences": not arguments.last})
     if arguments.vocabulary is None and arguments.tokenizer != "byte":
         convert.save(model, arguments.target)

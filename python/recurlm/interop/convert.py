@@ -13,7 +13,7 @@ from ..text.corpus import PathLike
 from .keras import load_keras, save_keras_weights
 from .onnx_export import save_onnx
 from .onnx_import import load_onnx
-from .pytorch import from_pytorch, to_pytorch
+from .pytorch import from_pytorch, read_state, to_pytorch
 
 
 def load(path: PathLike, **pytorch: Any) -> Model:
@@ -25,22 +25,23 @@ def load(path: PathLike, **pytorch: Any) -> Model:
         FileNotFoundError, ValueError: there is no such file, or it is none of these.
     """
     path = Path(path)
-    if path.is_dir():
-        config = files.read_json(path / "config.json")
-        is_language_model = isinstance(config, dict) and config.get("kind") == "language_model"
-        return LanguageModel.load(path).model if is_language_model else Model.load(path)
     if path.name.endswith(".keras"):
         return load_keras(path)
     if path.name.endswith(".onnx"):
         return load_onnx(path)
     if path.name.endswith(".safetensors"):
-        return from_pytorch(files.read_safetensors(path), **pytorch)
+        return from_pytorch(read_state(path), **pytorch)
     if path.suffix in (".pt", ".pth", ".bin"):
         raise ValueError(
             f"{path} is a pickle, which could run code and is not read: with PyTorch, "
             "safetensors.torch.save_file(module.state_dict(), 'weights.safetensors') writes what is"
         )
-    raise ValueError(f"{path} must be a folder, or end in .keras, .onnx or .safetensors")
+    if path.is_file():
+        raise ValueError(f"{path} must be a folder, or end in .keras, .onnx or .safetensors")
+    with files.reading_folder(path) as folder:
+        config = files.read_json(folder / "config.json")
+    is_language_model = isinstance(config, dict) and config.get("kind") == "language_model"
+    return LanguageModel.load(path).model if is_language_model else Model.load(path)
 
 
 def save(model: Model, path: PathLike) -> None:
@@ -69,11 +70,12 @@ def read_tokens(path: PathLike) -> list[str]:
         FileNotFoundError: there is no such file.
         ValueError: it is none of these.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    with Path(path).open(encoding="utf-8", newline="\n") as file:
+        text = file.read()
     try:
         value = json.loads(text)
     except json.JSONDecodeError:
-        value = text.splitlines()
+        value = text.removesuffix("\n").split("\n")
     if isinstance(value, dict) and sorted(value.values(), key=str) == sorted(range(len(value)), key=str):
         value = sorted(value, key=value.__getitem__)
     if not isinstance(value, list) or not all(isinstance(token, str) for token in value):

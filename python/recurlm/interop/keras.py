@@ -27,6 +27,7 @@ from ..naming import snake_case
 from ..tape import Parameter
 from ..text.corpus import PathLike
 from ..typing import Float
+from .extras import needing
 from .keras_config import Built, Parts, build
 
 _PROJECTIONS = {"query": "query_dense", "key": "key_dense", "value": "value_dense", "attention_output": "output_dense"}
@@ -37,6 +38,7 @@ _STRANGE = (
     *(LookupError, TypeError, AttributeError, ArithmeticError),
 )
 
+Values = list[tuple[Parameter, Float]]
 Places = list[tuple[str, list[Parameter]]]  # groups of a file, and the parameters whose values they hold in order
 
 
@@ -47,11 +49,16 @@ def load_keras(path: PathLike) -> Model:
         FileNotFoundError: there is no such file.
         ValueError: it is no such file, or has a layer, an argument or an operation that recurlm has not.
     """
-    content = io.BytesIO(Path(path).read_bytes())
-    with _damages(path), zipfile.ZipFile(content) as archive:
-        built = build(json.loads(archive.read("config.json")))
-        with _open_h5(io.BytesIO(archive.read("model.weights.h5"))) as file:
-            _read(file, _places(built.parts), str(path))
+    content = Path(path).read_bytes()
+    with _damages(path), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if sum(member.file_size for member in archive.infolist()) > len(content):
+            raise DamagedFileError(f"{path} is compressed, which Keras's files are not")
+        config, weights = json.loads(archive.read("config.json")), archive.read("model.weights.h5")
+    with _damages(path):
+        built = build(config)
+    with _damages(path), _open_h5(io.BytesIO(weights)) as file:
+        values = _values(file, _places(built.parts), str(path))
+    _assign(values)
     return built.model
 
 
@@ -63,9 +70,11 @@ def load_keras_weights(model: Model, path: PathLike) -> None:
         ValueError: it is no such file, or one of other layers; then nothing has changed.
     """
     content = io.BytesIO(Path(path).read_bytes())
-    with _damages(path), _open_h5(content) as file, model.usage.training():
+    with _damages(path), _open_h5(content) as file:
+        values = _values(file, _places_of(model), str(path))
+    with model.usage.training():
         model.forget_averages()
-        _read(file, _places_of(model), str(path))
+        _assign(values)
 
 
 def save_keras_weights(model: Model, path: PathLike) -> None:
@@ -74,7 +83,7 @@ def save_keras_weights(model: Model, path: PathLike) -> None:
     Raises:
         ValueError: the model has a tied layer, which Keras has not.
     """
-    for layer in model.layers:
+    for layer in (inner for outer in model.layers for inner in outer.flatten()):
         if isinstance(layer, Dense) and layer.tied_to is not None:
             raise ValueError(f"{layer.name} is tied to {layer.tied_to.name}: Keras has no such layer")
     with model.usage.reading(), atomic_path(path) as temporary, _open_h5(temporary, "w") as file:
@@ -97,8 +106,8 @@ def _damages(path: PathLike) -> Iterator[None]:
 
 
 def _open_h5(file: Any, mode: str = "r") -> Any:
-    import h5py
-
+    with needing("keras"):
+        import h5py
     return h5py.File(file, mode)
 
 
@@ -134,10 +143,10 @@ def _inside(layer: Layer, name: str) -> Places:
     return [(f"{name}/vars", layer.weights)]
 
 
-def _read(file: Any, places: Places, source: str) -> None:
-    """Assign what stands in the file; ValueError, and nothing changes, unless it holds just these arrays."""
+def _values(file: Any, places: Places, source: str) -> Values:
+    """What stands in the file for each parameter; ValueError unless it holds just these arrays."""
     arrays = dict(_datasets(file))
-    values: list[tuple[Parameter, Float]] = []
+    values: Values = []
     for place, parameters in places:
         for i, parameter in enumerate(parameters):
             found = arrays.pop(f"{place}/{i}", None)
@@ -147,6 +156,10 @@ def _read(file: Any, places: Places, source: str) -> None:
             values.append((parameter, np.asarray(found[...], np.float32)))
     if arrays:
         raise ValueError(f"{source} has {next(iter(arrays))}, for which the model has no weight")
+    return values
+
+
+def _assign(values: Values) -> None:
     for parameter, value in values:
         parameter.assign(value)
 

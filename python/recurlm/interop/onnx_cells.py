@@ -32,7 +32,7 @@ class Operator:
     reset_after: bool
 
     @classmethod
-    def of(cls, kind: str, name: str, attributes: Mapping[str, Any]) -> Operator:
+    def of(cls, kind: str, name: str, units: int, attributes: Mapping[str, Any]) -> Operator:
         """ValueError where an attribute asks for what our cells do not do."""
         direction = attributes.get("direction", b"forward").decode()
         if direction not in _DIRECTIONS:
@@ -48,7 +48,9 @@ class Operator:
         activations = [_ACTIVATIONS[each] for each in given] if kind == "rnn" else ["tanh"] * len(backwards)
         reset_after = bool(attributes.get("linear_before_reset", 0))
         batch_first = bool(attributes.get("layout", 0))
-        return cls(kind, name, attributes["hidden_size"], backwards, batch_first, activations, reset_after)
+        if attributes.get("hidden_size", units) != units:
+            raise ValueError(f"{name}: hidden_size is {attributes['hidden_size']}, the weights are of {units} units")
+        return cls(kind, name, units, backwards, batch_first, activations, reset_after)
 
     @property
     def sequence_axes(self) -> str:
@@ -80,7 +82,9 @@ class Operator:
             made.append(rows)
         return made
 
-    def build(self, x: Any, rows: list[CellRows], initial: list[list[Any]], with_states: bool) -> list[Tensor]:
+    def build(
+        self, x: Any, lengths: str | None, rows: list[CellRows], initial: list[list[Any]], with_states: bool
+    ) -> list[Tensor]:
         """Y and, ``with_states``, Y_h and Y_c; ``initial`` has the initial states of each direction, or is empty."""
         cells = [self._cell(*each, with_states) for each in zip(self.backwards, self.activations, rows, strict=True)]
         layer = cells[0] if len(cells) == 1 else Bidirectional(cells[0], None, backward_layer=cells[1])
@@ -95,8 +99,9 @@ class Operator:
             sequences = [Reverse()(sequences[0])]
         count = len(states) // len(cells)
         finals = [[states[i * count + k] for i in range(len(cells))] for k in range(count)]
-        last = finals[0] if finals and self.backwards == [False] else None
-        tensors = [Tensor(sequences, self.output_axes, last)]
+        # Of a padded sequence the last step is padding, not the final state.
+        last = finals[0] if finals and self.backwards == [False] and lengths is None else None
+        tensors = [Tensor(sequences, self.output_axes, last, lengths)]
         return tensors + [Tensor(final, self.state_axes) for final in finals]
 
     def _cell(self, backwards: bool, activation: str, rows: CellRows, with_states: bool) -> Recurrent:

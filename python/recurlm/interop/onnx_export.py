@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..files import atomic_write
+from ..layers import Lengths
+from ..layers.base import Node
 from ..model import Model
 from ..text.corpus import PathLike
 from .onnx_operators import operators
@@ -37,15 +39,26 @@ def _written(model: Model) -> Any:
     for node in model.graph.nodes:
         if node.inputs:
             graph.values.update(zip(node.outputs, operators(node.layer, node, graph), strict=True))
-            padded = graph.lengths.get(node.inputs[0])
-            if padded is not None:  # so are the sequences that a layer makes of a padded one
-                graph.lengths.update((tensor, padded) for tensor in node.outputs if len(tensor.shape) == 3)
+            _pass_lengths_on(node, graph)
     outputs = []
     for place, tensor in enumerate(model.outputs):
         name = f"{tensor.name}.output" if len(model.outputs) == 1 else f"{tensor.name}.output.{place}"
         graph.rename(graph.values[tensor], name)
         outputs.append(graph.info(name, tensor.shape))
     return _file(model.name, graph, inputs + graph.state_inputs, outputs + graph.state_outputs)
+
+
+def _pass_lengths_on(node: Node, graph: GraphWriter) -> None:
+    """The sequences that a layer makes of padded ones are padded likewise; ValueError where these differ."""
+    if isinstance(node.layer, Lengths):
+        return
+    found = {graph.lengths.get(tensor) for tensor in node.inputs if len(tensor.shape) == 3}
+    if len(found) > 1:
+        raise ValueError(
+            f"{node.layer.name} reads sequences of different lengths: what is padding there ONNX cannot tell"
+        )
+    if found and (lengths := found.pop()) is not None:
+        graph.lengths.update((tensor, lengths) for tensor in node.outputs if len(tensor.shape) == 3)
 
 
 def _file(name: str, graph: GraphWriter, inputs: list[Any], outputs: list[Any]) -> Any:

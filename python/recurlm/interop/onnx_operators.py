@@ -86,6 +86,8 @@ def _pooling(layer: layers.GlobalMaxPooling1D, node: Node, graph: GraphWriter) -
 
 @operators.register
 def _lengths(layer: layers.Lengths, node: Node, graph: GraphWriter) -> list[str]:
+    if node.inputs[0] in graph.lengths:
+        raise ValueError(f"{layer.name} reads what is padded already: ONNX has one length for each row")
     lengths = graph.add("Squeeze", graph.values[node.inputs[1]], graph.integers(1))
     graph.lengths[node.outputs[0]] = graph.add("Cast", lengths, to=graph.onnx.TensorProto.INT32)
     return [_x(node, graph)]
@@ -118,6 +120,8 @@ def _recurrent(layer: Recurrent, node: Node, graph: GraphWriter) -> list[str]:
 def _bidirectional(layer: layers.Bidirectional, node: Node, graph: GraphWriter) -> list[str]:
     if layer.stateful:
         raise ValueError(f"{layer.name} is stateful, which is not supported for both directions at once")
+    if layer.forward_layer.go_backwards:
+        raise ValueError(f"{layer.name}: the forward layer must not have go_backwards")
     states = [graph.values[tensor] for tensor in node.inputs[1:]]
     count = layer.forward_layer.state_count
     one, *finals = _direction(layer.forward_layer, node, states[:count], graph)

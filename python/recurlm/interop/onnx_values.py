@@ -34,11 +34,12 @@ class Extents:
 
 @dataclass(frozen=True)
 class Tensor:
-    """``last`` is the output of the last step of each part, where it is there."""
+    """``last`` is the output of the last step of each part, where it is there; ``lengths`` are those of padded ones."""
 
     parts: list[SymbolicTensor]
     axes: str
     last: list[SymbolicTensor] | None = None
+    lengths: str | None = None
 
     def __post_init__(self) -> None:
         assert len(self.parts) == 1 or "S" in self.axes
@@ -55,21 +56,21 @@ class Tensor:
     def part(self, index: int) -> Tensor:
         """One direction."""
         last = None if self.last is None else [self.last[index]]
-        return Tensor([self.parts[index]], self.axes.replace("S", ""), last)
+        return Tensor([self.parts[index]], self.axes.replace("S", ""), last, self.lengths)
 
     def merged(self) -> Tensor:
         """The features of all directions side by side."""
         if len(self.parts) == 1:
             return self.part(0)
         last = None if self.last is None else [Concatenate()(self.last)]
-        return Tensor([Concatenate()(self.parts)], self.axes.replace("S", ""), last)
+        return Tensor([Concatenate()(self.parts)], self.axes.replace("S", ""), last, self.lengths)
 
     def at_last_step(self) -> Tensor | None:
         """The output of the last step; None where it is not at hand."""
         return None if self.last is None else Tensor(self.last, self.axes.replace("T", ""))
 
     def activated(self, name: str) -> Tensor:
-        return Tensor([Activation(name)(part) for part in self.parts], self.axes)
+        return Tensor([Activation(name)(part) for part in self.parts], self.axes, None, self.lengths)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Linear:
         dense.set_weights(
             [*([] if tied_to is not None else [self.kernel]), *([] if self.bias is None else [self.bias])]
         )
-        return Tensor([y], self.x.axes)
+        return Tensor([y], self.x.axes, None, self.x.lengths)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from ..layers import SymbolicTensor
 from ..tape import Parameter
 from ..typing import Array
+from .extras import needing
 
 _ACTIVATIONS = {"tanh": "Tanh", "sigmoid": "Sigmoid", "relu": "Relu", "softmax": "Softmax"}
 _LAST = 2**63 - 1  # beyond every index
@@ -24,7 +25,8 @@ class GraphWriter:
     """
 
     def __init__(self) -> None:
-        import onnx
+        with needing("onnx"):
+            import onnx
 
         self.onnx = onnx
         self.nodes: list[Any] = []

@@ -6,15 +6,20 @@ A state dict has names and arrays but no graph: what reads what follows from the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError, deserialize
 
+from ..files import DamagedFileError
 from ..layers import Bidirectional, Dense, Embedding, Input
 from ..layers.recurrent import Recurrent
 from ..model import Model
+from ..precision import from_bfloat16
+from ..text.corpus import PathLike
 from ..typing import Float
 from .cells import CELLS, PYTORCH, CellRows, kind_of
 from .chain import Chain
@@ -31,6 +36,7 @@ def from_pytorch(
     *,
     embedding: str | None = None,
     linear: str | None = None,
+    recurrent: Sequence[str] | None = None,
     activation: str = "linear",
     nonlinearity: str = "tanh",
     return_sequences: bool = True,
@@ -38,9 +44,10 @@ def from_pytorch(
     """A model with the weights of a PyTorch module.
 
     Args:
-        state: ``module.state_dict()``, tensors or arrays by name. Its recurrent modules follow one another as their
-            names do; an Embedding before and a Linear after them are told by their shapes. Tied weights stay tied.
+        state: ``module.state_dict()``, tensors or arrays by name. An Embedding before the recurrent modules and a
+            Linear after them are told by their shapes. Tied weights stay tied.
         embedding, linear: names of these modules, where shapes do not tell.
+        recurrent: names of the recurrent modules in their order, where there are several that are not just numbered.
         activation: of the Linear, which a state dict does not hold; ``"softmax"`` for a language model.
         nonlinearity: of an ``nn.RNN``: ``"tanh"`` or ``"relu"``.
         return_sequences: False where the Linear reads the final state alone, of both directions.
@@ -58,7 +65,7 @@ def from_pytorch(
     (2, 5, 9)
     """
     arrays = {name: _array(name, value) for name, value in state.items()}
-    stack = list(_take_layers(arrays))
+    stack = list(_take_layers(arrays, recurrent))
     if not stack:
         raise ValueError(f"no weights of an nn.RNN, nn.GRU or nn.LSTM among these: {', '.join(arrays) or 'none'}")
     first, last = _find_ends(arrays, (_width_before(stack), _width_after(stack)), embedding, linear)
@@ -76,9 +83,29 @@ def from_pytorch(
     return Model(source, x)
 
 
+def read_state(path: PathLike) -> dict[str, Float]:
+    """The arrays of a ``.safetensors`` file in float32; ValueError where there are others than floats in it."""
+    content = Path(path).read_bytes()
+    try:
+        found: list[tuple[str, dict[str, Any]]] = deserialize(content)  # type: ignore[no-untyped-call]
+    except SafetensorError as error:
+        raise DamagedFileError(f"{path} is damaged: it is not a valid safetensors file ({error})") from None
+    return {name: _floats(f"{path}: {name}", entry) for name, entry in found}
+
+
+def _floats(name: str, entry: Mapping[str, Any]) -> Float:
+    kinds: dict[str, Any] = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+    if entry["dtype"] not in kinds:
+        raise ValueError(f"{name} must be of floats, got {entry['dtype']}")
+    array = np.frombuffer(entry["data"], kinds[entry["dtype"]]).reshape(entry["shape"])
+    return from_bfloat16(array) if entry["dtype"] == "BF16" else array.astype(np.float32)
+
+
 def _array(name: str, value: Any) -> Float:
     """A tensor of any floating type, on any device, as float32."""
     if hasattr(value, "detach"):
+        if not value.is_floating_point():
+            raise ValueError(f"{name} must be a tensor of floats, got {value.dtype}")
         value = value.detach().cpu().float().numpy()
     array = np.asarray(value)
     if not np.issubdtype(array.dtype, np.floating):
@@ -89,17 +116,34 @@ def _array(name: str, value: Any) -> Float:
 # Recurrent modules ---------------------------------------------------------------------------------------------------
 
 
-def _take_layers(arrays: dict[str, Float]) -> Iterator[Directions]:
+def _take_layers(arrays: dict[str, Float], order: Sequence[str] | None) -> Iterator[Directions]:
     """The layers of all recurrent modules, one after the other; their arrays are taken out of ``arrays``."""
-    found: dict[tuple[str, int], dict[str, dict[str, Float]]] = {}
+    found: dict[str, dict[int, dict[str, dict[str, Float]]]] = {}
     for name in list(arrays):
         if match := _RECURRENT.fullmatch(name):
-            directions = found.setdefault((match["module"], int(match["layer"])), {})
-            directions.setdefault(match["back"] or "", {})[match["part"]] = arrays.pop(name)
-    modules = list(dict.fromkeys(module for module, _ in found))
-    for module, layer in sorted(found, key=lambda key: (modules.index(key[0]), key[1])):
-        directions = found[module, layer]
-        yield [_cell_rows(f"{module}*_l{layer}{back}", directions[back]) for back in sorted(directions)]
+            layer = found.setdefault(match["module"], {}).setdefault(int(match["layer"]), {})
+            layer.setdefault(match["back"] or "", {})[match["part"]] = arrays.pop(name)
+    for module in _ordered(list(found), order):
+        layers = found[module]
+        for place in range(len(layers)):
+            name = f"{module}*_l{place}"
+            if place not in layers or "" not in layers[place]:
+                raise ValueError(f"{name}: the layer, or its forward direction, is missing")
+            yield [_cell_rows(name + back, layers[place][back]) for back in sorted(layers[place])]
+
+
+def _ordered(modules: list[str], order: Sequence[str] | None) -> list[str]:
+    """Modules that differ in numbers by these; ValueError where only the caller can know their order."""
+    if order is not None:
+        named = [name if name in modules else f"{name}." for name in order]
+        if sorted(named) != sorted(modules):
+            raise ValueError(f"recurrent must name {', '.join(modules)}, each once, got {', '.join(order)}")
+        return named
+    if len({re.sub(r"\d+", "#", module) for module in modules}) > 1:
+        raise ValueError(
+            f"there are several recurrent modules ({', '.join(modules)}): give their order, recurrent=[...]"
+        )
+    return sorted(modules, key=lambda module: [int(number) for number in re.findall(r"\d+", module)])
 
 
 def _cell_rows(name: str, parts: Mapping[str, Float]) -> CellRows:
@@ -166,10 +210,10 @@ def _find_ends(
         named = (embedding is None or _is_of(first, embedding)) and (linear is None or _is_of(last, linear))
         return is_table and is_linear and named
 
-    ends: list[tuple[str | None, str | None]] = [
-        pair for pair in permutations([*weights, None, None], 2) if set(weights) == {*pair} - {None} and fits(*pair)
-    ]
-    return _only(list(dict.fromkeys(ends)), arrays, weights, widths)
+    pairs = [(None, None), *((name, None) for name in weights), *((None, name) for name in weights)]
+    pairs += permutations(weights, 2) if len(weights) == 2 else []
+    ends = [pair for pair in pairs if {*pair} - {None} == set(weights) and fits(*pair)] if len(weights) <= 2 else []
+    return _only(ends, arrays, weights, widths)
 
 
 def _is_of(weight: str | None, module: str) -> bool:
@@ -179,7 +223,7 @@ def _is_of(weight: str | None, module: str) -> bool:
 def _only(
     ends: list[tuple[str | None, str | None]], arrays: Mapping[str, Float], weights: list[str], widths: tuple[int, int]
 ) -> tuple[str | None, str | None]:
-    shapes = ", ".join(f"{name} {arrays[name].shape}" for name in weights) or "none"
+    shapes = ", ".join(f"{name} {arrays[name].shape}" for name in weights[:5]) or "none"
     if not ends:
         expected = f"an Embedding of width {widths[0]} and a Linear that reads {widths[1]}"
         raise ValueError(f"expected beside the recurrent weights at most {expected}, got {shapes}")

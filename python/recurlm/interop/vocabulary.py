@@ -15,8 +15,9 @@ from ..text.tokenizers import KINDS
 from ..typing import Float
 from .chain import Chain
 
-# The bias of a token that the other vocabulary lacks: the probability vanishes, and its logarithm stays finite.
-_NEVER = -100.0
+# How far below all others the bias of a token lies that the other vocabulary lacks: its probability is 0, and the
+# logarithm of that finite.
+_NEVER = 1e4
 
 
 def language_model(
@@ -38,8 +39,12 @@ def language_model(
     table, dense = chain.embedding, chain.dense
     if table is None or dense is None or dense.units != table.input_dim:
         raise ValueError("a language model is an Embedding, recurrent layers and a Dense over the ids of the Embedding")
+    if dense.activation not in ("linear", "softmax"):
+        raise ValueError(f"{dense.name} must give logits or probabilities, its activation is {dense.activation}")
     _check_cells(chain)
     names = [chr(byte) for byte in range(256)] if tokenizer == "byte" else list(tokens)
+    if tokenizer == "word" and EOS not in names:
+        names = [EOS if name == "\n" else name for name in names]
     if len(names) != table.input_dim or len(set(names)) != len(names):
         raise ValueError(f"tokens must be {table.input_dim:,} different ones, one for each id, got {len(names):,}")
     made = _make_tokenizer(tokenizer, names)
@@ -117,7 +122,7 @@ def _vocabulary_weights(chain: Chain, places: list[int], beginning: int) -> dict
     bias = np.zeros(len(places), np.float32)
     if chain.dense.bias is not None:
         bias[there] = chain.dense.bias.value[np.array(places)[there]]
-    bias[~there] = _NEVER
+    bias[~there] = (bias[there].min() if there.any() else 0) - _NEVER
     weights: dict[str, Float] = {"embedding.embeddings": table, "projection.bias": bias}
     if not chain.dense.transposed:
         weights["projection.kernel"] = np.where(there, chain.dense.kernel.value[:, places], np.float32(0))

@@ -38,7 +38,7 @@ _BYTES = {character: byte for byte, character in _CHARACTERS.items()}
 # How a text is cut into the words within which bytes are merged: letters (all that is not ASCII is one), digits, other
 # characters, each with a space before them, and white space. On bytes that is a table of 128 entries, in any language.
 _WORDS = (
-    r" ?(?:[A-Za-z]|[^\x00-\x7F])+"
+    r" ?[^\x00-@\[-`{-\x7F]+"
     r"| ?[0-9]+"
     r"| ?[\x00-\x08\x0E-\x1F!-/:-@\[-`{-\x7F]+"
     r"|[\t-\r ]+(?![^\t-\r ])"

@@ -1,0 +1,188 @@
+// Generating text, and streams token by token.
+#include <algorithm>
+#include <cstring>
+
+#include "capi/calls.h"
+#include "capi/handles.h"
+#include "infer/scoring.h"
+
+using namespace recurlm;
+using capi::call;
+using capi::require;
+
+namespace {
+
+// Tokens drawn at a time: few at first, so that a stream starts at once, then enough to hide the call.
+constexpr index first_draw = 4, next_draws = 32;
+
+// Those given, in the size that they have for the caller, over the defaults.
+recurlm_options complete(const recurlm_options* given) {
+  recurlm_options options;
+  recurlm_options_init(&options);
+  if (!given) return options;
+  require(given->size >= sizeof given->size && given->size <= sizeof options,
+          "options must be initialised with recurlm_options_init, and by a header of this version or an earlier one");
+  std::memcpy(&options, given, given->size);
+  return options;
+}
+
+Sampling sampling_of(const recurlm_options& options, index classes) {
+  require(options.temperature == 0 || (options.temperature >= 1e-3 && options.temperature <= 1e3),
+          "temperature must be 0, or from 0.001 to 1000");
+  require(options.top_k >= 0, "top_k must be at least 0");
+  require(options.top_p > 0 && options.top_p <= 1, "top_p must be above 0 and at most 1");
+  require(options.min_p >= 0 && options.min_p <= 1, "min_p must be from 0 to 1");
+  require(options.repetition_penalty > 0 && options.repetition_penalty < 1e6, "repetition_penalty must be above 0");
+  return {options.temperature, std::min<index>(options.top_k, classes), options.top_p, options.min_p,
+          options.repetition_penalty};
+}
+
+// Ids that no text holds: those that are never drawn, and those that end one, if texts apart have been learned.
+struct Undrawn {
+  TokenIds banned, ends;
+
+  explicit Undrawn(const LanguageModel& model) {
+    const std::int32_t unknown = model.tokenizer->unknown_id();
+    if (unknown >= 0) banned.push_back(unknown);
+    const TokenIds end_ids = model.tokenizer->end_ids();
+    if (model.separate_texts)
+      ends = end_ids;
+    else
+      banned.insert(banned.end(), end_ids.begin(), end_ids.end());
+  }
+};
+
+// What the tokens of one call add to the text; whether it has ended with them.
+std::string text_of(recurlm_generation& generation, const TokenIds& ids) {
+  std::string text;
+  for (const std::int32_t id : ids)
+    if (id >= 0 && std::find(generation.stop_ids.begin(), generation.stop_ids.end(), id) == generation.stop_ids.end())
+      text += generation.decoder->feed(id);
+  generation.finished = generation.left == 0 || generation.state.finished(0);
+  return generation.finished ? text + generation.decoder->finish() : text;
+}
+
+void require_ids(const int32_t* ids, std::size_t count, index limit) {
+  require(ids != nullptr || count == 0, "ids must not be null");
+  require(std::all_of(ids, ids + count, [&](std::int32_t id) { return id >= 0 && id < limit; }),
+          "ids must be from 0 to below the size of the vocabulary");
+}
+
+void require_usable(const recurlm_state* state) {
+  require(state != nullptr, "state must not be null");
+  require(!state->state.failed(), "the state cannot go on: the model's output was not finite; begin another");
+}
+
+}  // namespace
+
+extern "C" {
+
+void recurlm_options_init(recurlm_options* options) {
+  if (options) *options = {sizeof *options, 200, 0, 1.0, 0, 1.0, 0.0, 1.0};
+}
+
+recurlm_status recurlm_generation_begin(const recurlm_model* model, const char* prompt, size_t length,
+                                        const recurlm_options* options, recurlm_generation** generation) {
+  return call([&] {
+    require(model && generation, "model and generation must not be null");
+    require(prompt || length == 0, "prompt must not be null");
+    *generation = nullptr;
+    const recurlm_options chosen = complete(options);
+    require(chosen.max_tokens >= 0, "max_tokens must be at least 0");
+    require(chosen.seed < std::uint64_t{1} << 63, "seed must be below 2^63");
+    const LanguageModel& lm = *model->model;
+    const Sampling sampling = sampling_of(chosen, lm.network->classes());
+    Undrawn undrawn(lm);
+    TokenIds ids{lm.tokenizer->bos_id()};
+    const TokenIds text = lm.tokenizer->encode({prompt, length});
+    ids.insert(ids.end(), text.begin(), text.end());
+    *generation = new recurlm_generation{model->model,
+                                         begin(*lm.network, {ids}, chosen.seed, undrawn.banned),
+                                         sampling,
+                                         std::move(undrawn.ends),
+                                         lm.tokenizer->decoder({prompt, length}),
+                                         chosen.max_tokens,
+                                         first_draw,
+                                         {}};
+  });
+}
+
+recurlm_status recurlm_generation_next(recurlm_generation* generation, const char** piece, size_t* length) {
+  return call([&] {
+    require(generation && piece && length, "generation, piece and length must not be null");
+    *piece = nullptr;
+    *length = 0;
+    generation->piece.clear();
+    // Some tokens give no text yet: half a character, for one.
+    while (generation->piece.empty() && !generation->finished) {
+      const index count = std::min(generation->draws, generation->left);
+      TokenIds ids(static_cast<std::size_t>(count));
+      generate(*generation->model->network, generation->state, count, generation->sampling, generation->stop_ids, ids.data(),
+               nullptr);
+      generation->left -= count;
+      generation->draws = next_draws;
+      generation->piece = text_of(*generation, ids);
+    }
+    if (generation->piece.empty()) return;
+    *piece = generation->piece.c_str();
+    *length = generation->piece.size();
+  });
+}
+
+void recurlm_generation_end(recurlm_generation* generation) { delete generation; }
+
+recurlm_status recurlm_state_begin(const recurlm_model* model, const int32_t* ids, const size_t* offsets, size_t streams,
+                                   uint64_t seed, recurlm_state** state) {
+  return call([&] {
+    require(model && state && (offsets || streams == 0), "model, offsets and state must not be null");
+    *state = nullptr;
+    require(seed < std::uint64_t{1} << 63, "seed must be below 2^63");
+    const PackedModel& network = *model->model->network;
+    std::vector<TokenIds> prompts;
+    for (std::size_t s = 0; s < streams; ++s) {
+      require(offsets[s] < offsets[s + 1], "offsets must ascend: each prompt has at least one id");
+      require_ids(ids + offsets[s], offsets[s + 1] - offsets[s], network.vocabulary_size());
+      prompts.emplace_back(ids + offsets[s], ids + offsets[s + 1]);
+    }
+    *state = new recurlm_state{model->model, begin(network, prompts, seed, Undrawn(*model->model).banned)};
+  });
+}
+
+recurlm_status recurlm_state_copy(const recurlm_state* state, recurlm_state** copy) {
+  return call([&] {
+    require(state && copy, "state and copy must not be null");
+    *copy = nullptr;
+    *copy = new recurlm_state{state->model, DecodingState(state->state)};
+  });
+}
+
+void recurlm_state_free(recurlm_state* state) { delete state; }
+
+size_t recurlm_state_streams(const recurlm_state* state) { return static_cast<size_t>(state->state.streams()); }
+
+recurlm_status recurlm_state_draw(recurlm_state* state, size_t count, const recurlm_options* options, int32_t* ids,
+                                  float* log_probs) {
+  return call([&] {
+    require_usable(state);
+    require(ids || count == 0, "ids must not be null");
+    const LanguageModel& lm = *state->model;
+    const Sampling sampling = sampling_of(complete(options), lm.network->classes());
+    generate(*lm.network, state->state, static_cast<index>(count), sampling, Undrawn(lm).ends, ids, log_probs);
+  });
+}
+
+recurlm_status recurlm_state_read(recurlm_state* state, const int32_t* ids, size_t count, float* log_probs,
+                                  int32_t* predictions) {
+  return call([&] {
+    require_usable(state);
+    const PackedModel& network = *state->model->network;
+    const std::size_t all = count * static_cast<std::size_t>(state->state.streams());
+    require_ids(ids, all, network.classes());
+    std::vector<float> own_log_probs(log_probs ? 0 : all);
+    TokenIds own_predictions(predictions ? 0 : all);
+    score_streams(network, state->state, static_cast<index>(count), ids, log_probs ? log_probs : own_log_probs.data(),
+                  predictions ? predictions : own_predictions.data());
+  });
+}
+
+}  // extern "C"

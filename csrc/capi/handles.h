@@ -1,0 +1,30 @@
+// What the opaque handles of recurlm.h are.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "capi/recurlm.h"
+#include "infer/decoder.h"
+#include "infer/model_folder.h"
+
+struct recurlm_model {
+  std::shared_ptr<const recurlm::LanguageModel> model;
+};
+
+struct recurlm_state {
+  std::shared_ptr<const recurlm::LanguageModel> model;
+  recurlm::DecodingState state;
+};
+
+struct recurlm_generation {
+  std::shared_ptr<const recurlm::LanguageModel> model;
+  recurlm::DecodingState state;
+  recurlm::Sampling sampling;
+  recurlm::TokenIds stop_ids;
+  std::unique_ptr<recurlm::Tokenizer::Decoder> decoder;
+  recurlm::index left;    // tokens that may still be drawn
+  recurlm::index draws;   // in the next call
+  std::string piece;
+  bool finished = false;
+};

@@ -1,0 +1,136 @@
+/* recurlm: run recurrent language models, in plain C.
+ *
+ * Every function that can fail returns a recurlm_status; recurlm_message() then says why, in a sentence. Nothing is printed, and
+ * nothing aborts. Strings are UTF-8; those that come in with a length need no zero at the end and may hold one.
+ *
+ * Ownership: what a function makes (`recurlm_..._open`, `_begin`, `_copy`) is the caller's, who gives it back with the function
+ * named for it; null may be given back too. A state or a generation keeps its model alive: they can be freed in any order.
+ *
+ * Threads: a model never changes, and any number of threads may use it at once. A state or a generation is for one call at a time.
+ * recurlm_message() is that of the calling thread. Results do not depend on the number of threads.
+ */
+#ifndef RECURLM_H
+#define RECURLM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32) && !defined(RECURLM_STATIC)
+#ifdef RECURLM_BUILDING
+#define RECURLM_API __declspec(dllexport)
+#else
+#define RECURLM_API __declspec(dllimport)
+#endif
+#elif defined(__GNUC__)
+#define RECURLM_API __attribute__((visibility("default")))
+#else
+#define RECURLM_API
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define RECURLM_VERSION "0.1.0"
+/* Rises with every change that a program compiled before could not run with. */
+#define RECURLM_ABI 1
+
+/* The RECURLM_VERSION and RECURLM_ABI that the library was built from. */
+RECURLM_API const char* recurlm_version(void);
+RECURLM_API int32_t recurlm_abi(void);
+
+typedef enum recurlm_status {
+  RECURLM_OK = 0,
+  RECURLM_INVALID_ARGUMENT = 1, /* an argument is not possible */
+  RECURLM_IO_ERROR = 2,         /* a file could not be read */
+  RECURLM_DAMAGED_FILE = 3,     /* a file is not what it should be */
+  RECURLM_UNKNOWN_TEXT = 4,     /* a text has characters that the vocabulary has not, or is not UTF-8 */
+  RECURLM_NOT_FINITE = 5,       /* the model's output is no number */
+  RECURLM_OUT_OF_MEMORY = 6,
+  RECURLM_INTERNAL_ERROR = 7
+} recurlm_status;
+
+/* Why the last call of this thread that failed did so; empty where none has. Valid until the next call that fails. */
+RECURLM_API const char* recurlm_message(void);
+
+/* How many threads calls may use; at first as many as the environment says (RECURLM_NUM_THREADS, OMP_NUM_THREADS), or the cores. */
+RECURLM_API recurlm_status recurlm_set_threads(int32_t threads);
+
+/* Models ---------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct recurlm_model recurlm_model;
+
+/* The language model in `folder`, as LanguageModel.save wrote it. */
+RECURLM_API recurlm_status recurlm_model_open(const char* folder, recurlm_model** model);
+RECURLM_API void recurlm_model_close(recurlm_model* model);
+
+/* Ids are from 0 to below this. */
+RECURLM_API int64_t recurlm_vocabulary_size(const recurlm_model* model);
+/* The id that opens every text, and the one that closes it. */
+RECURLM_API int32_t recurlm_bos_id(const recurlm_model* model);
+RECURLM_API int32_t recurlm_end_id(const recurlm_model* model);
+
+/* Ids of a text, without <bos>. `count` is how many there are; where `capacity` is less, `ids` is not written (and may be null), and
+ * the status is RECURLM_OK all the same. */
+RECURLM_API recurlm_status recurlm_encode(const recurlm_model* model, const char* text, size_t length, int32_t* ids,
+                                          size_t capacity, size_t* count);
+/* The text of ids, likewise: `length` is that of the whole, without a zero at the end. */
+RECURLM_API recurlm_status recurlm_decode(const recurlm_model* model, const int32_t* ids, size_t count, char* text,
+                                          size_t capacity, size_t* length);
+
+/* Log-probability of each text in nats, from its first token on; with `end` that of its end too. The bits are the same for a text
+ * alone and among others. */
+RECURLM_API recurlm_status recurlm_score(const recurlm_model* model, const char* const* texts, const size_t* lengths, size_t count,
+                                         int32_t end, double* log_probs);
+
+/* Generating text ------------------------------------------------------------------------------------------------------------- */
+
+typedef struct recurlm_options {
+  size_t size;              /* of this struct, as recurlm_options_init sets it: later versions may append to it */
+  int64_t max_tokens;       /* 200 */
+  uint64_t seed;            /* 0; below 2^63. The same seed gives the same text */
+  double temperature;       /* 1; 0 takes the most probable token */
+  int64_t top_k;            /* 0: all */
+  double top_p;             /* 1 */
+  double min_p;             /* 0 */
+  double repetition_penalty; /* 1 */
+} recurlm_options;
+
+RECURLM_API void recurlm_options_init(recurlm_options* options);
+
+typedef struct recurlm_generation recurlm_generation;
+
+/* Begin a text that continues `prompt`; null options are those of recurlm_options_init. */
+RECURLM_API recurlm_status recurlm_generation_begin(const recurlm_model* model, const char* prompt, size_t length,
+                                                    const recurlm_options* options, recurlm_generation** generation);
+/* More of the text: `piece`, of `length` bytes and a zero behind them, is valid until the next call with this generation. At the end
+ * it is null. */
+RECURLM_API recurlm_status recurlm_generation_next(recurlm_generation* generation, const char** piece, size_t* length);
+RECURLM_API void recurlm_generation_end(recurlm_generation* generation);
+
+/* Token by token -------------------------------------------------------------------------------------------------------------- */
+
+/* Where each of some streams stands: what the model carries from token to token, and the token that it reads next. */
+typedef struct recurlm_state recurlm_state;
+
+/* Streams that have read their prompts. Prompt i is ids[offsets[i]] to ids[offsets[i + 1]], not empty; it begins with <bos>. */
+RECURLM_API recurlm_status recurlm_state_begin(const recurlm_model* model, const int32_t* ids, const size_t* offsets,
+                                               size_t streams, uint64_t seed, recurlm_state** state);
+RECURLM_API recurlm_status recurlm_state_copy(const recurlm_state* state, recurlm_state** copy);
+RECURLM_API void recurlm_state_free(recurlm_state* state);
+RECURLM_API size_t recurlm_state_streams(const recurlm_state* state);
+
+/* Draw the next `count` tokens of each stream, as options (but for max_tokens and seed) say: `ids`, (streams, count), and, where it
+ * is not null, `log_probs`, the model's own of these. */
+RECURLM_API recurlm_status recurlm_state_draw(recurlm_state* state, size_t count, const recurlm_options* options, int32_t* ids,
+                                              float* log_probs);
+/* Go on with given tokens, (streams, count); `log_probs` of each given what came before it, and the most probable in its place,
+ * both (streams, count), or null. */
+RECURLM_API recurlm_status recurlm_state_read(recurlm_state* state, const int32_t* ids, size_t count, float* log_probs,
+                                              int32_t* predictions);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* RECURLM_H */

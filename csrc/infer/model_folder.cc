@@ -1,0 +1,169 @@
+#include "infer/model_folder.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "base/utf8.h"
+#include "files/json_reader.h"
+#include "files/read_file.h"
+#include "files/safetensors.h"
+
+namespace recurlm {
+
+namespace {
+
+constexpr index most = index{1} << 31;  // of any extent
+
+struct Config {
+  std::string tokenizer;
+  CellKind cell;
+  Precision precision = Precision::float32;
+  index units = 0, layers = 0, embedding_dim = 0;
+  bool tied = false, separate_texts = false;
+};
+
+// One of `names`, by its place.
+std::size_t read_choice(JsonReader& json, std::initializer_list<std::string_view> names) {
+  const std::string found = json.string();
+  const auto place = std::find(names.begin(), names.end(), found);
+  if (place == names.end()) json.fail("\"" + shortened(found) + "\" is not known here");
+  return static_cast<std::size_t>(place - names.begin());
+}
+
+Config read_config(std::string_view text) {
+  JsonReader json(text);
+  Config config{};
+  Fields fields(json, {"format_version", "kind", "tokenizer", "cell", "units", "layers", "embedding_dim", "tie_weights",
+                       "separate_texts"});
+  json.object([&](std::string_view key) {
+    if (key == "precision") {
+      constexpr Precision precisions[] = {Precision::float32, Precision::bfloat16, Precision::int8};
+      config.precision = precisions[read_choice(json, {"float32", "bfloat16", "int8"})];
+      return;
+    }
+    if (!fields.knows(key)) return json.skip();  // what acts in training only
+    constexpr CellKind cells[] = {CellKind::rnn, CellKind::gru, CellKind::lstm};
+    switch (fields.take(key)) {
+      case 0: json.integer(1, 1); break;
+      case 1: read_choice(json, {"language_model"}); break;
+      case 2: config.tokenizer = json.string(); break;
+      case 3: config.cell = cells[read_choice(json, {"rnn", "gru", "lstm"})]; break;
+      case 4: config.units = json.integer(1, most); break;
+      case 5: config.layers = json.integer(1, 1000); break;
+      case 6: config.embedding_dim = json.integer(1, most); break;
+      case 7: config.tied = json.boolean(); break;
+      default: config.separate_texts = json.boolean();
+    }
+  });
+  fields.require_all();
+  json.end();
+  if (config.tied && config.embedding_dim != config.units) json.fail("tied weights need embedding_dim to be units");
+  return config;
+}
+
+const char* cell_name(CellKind kind) { return kind == CellKind::rnn ? "rnn" : kind == CellKind::gru ? "gru" : "lstm"; }
+
+// The arrays of a file, each of which must be asked for once.
+class Arrays {
+ public:
+  explicit Arrays(std::vector<StoredArray> arrays) : arrays_(std::move(arrays)) {}
+
+  const StoredArray& take(const std::string& name, ElementType type, const std::vector<index>& shape) {
+    const auto found = std::find_if(arrays_.begin(), arrays_.end(), [&](const StoredArray& a) { return a.name == name; });
+    if (found == arrays_.end()) throw FormatError("the array \"" + name + "\" is missing");
+    if (found->type != type || found->shape != shape)
+      throw FormatError("the array \"" + name + "\" has another shape or type than config.json and tokenizer.json say");
+    ++taken_;
+    return *found;
+  }
+  void require_all_taken() const {
+    if (taken_ != arrays_.size()) throw FormatError("there are arrays that no part of the model has");
+  }
+
+ private:
+  std::vector<StoredArray> arrays_;
+  std::size_t taken_ = 0;
+};
+
+class WeightsReader {
+ public:
+  WeightsReader(const Config& config, index vocabulary, Arrays& arrays)
+      : config_(config), vocabulary_(vocabulary), arrays_(arrays) {}
+
+  std::unique_ptr<PackedModel> read();
+
+ private:
+  // (rows, cols), with scales of rows or columns in int8.
+  StoredMatrix matrix(const std::string& name, index rows, index cols, bool scales_of_rows);
+  const float* vector(const std::string& name, const std::vector<index>& shape) {
+    return static_cast<const float*>(arrays_.take(name, ElementType::float32, shape).data);
+  }
+  ModelLayer layer(index place, index width);
+
+  const Config& config_;
+  const index vocabulary_;
+  Arrays& arrays_;
+};
+
+StoredMatrix WeightsReader::matrix(const std::string& name, index rows, index cols, bool scales_of_rows) {
+  const bool narrow = config_.precision == Precision::int8;
+  const ElementType type = narrow                                       ? ElementType::int8
+                           : config_.precision == Precision::bfloat16 ? ElementType::uint16
+                                                                       : ElementType::float32;
+  StoredMatrix matrix{config_.precision, arrays_.take(name, type, {rows, cols}).data, rows, cols};
+  if (!narrow) return matrix;
+  const auto* values = static_cast<const std::int8_t*>(matrix.data);
+  if (std::find(values, values + rows * cols, -128) != values + rows * cols)
+    throw FormatError("the array \"" + name + "\" must hold integers from -127 to 127, got -128");
+  if ((scales_of_rows ? cols : rows) >= kernels::int8_max_depth)
+    throw FormatError("the array \"" + name + "\" is too wide for int8");
+  matrix.scales = vector(name + ".scales", {scales_of_rows ? rows : cols});
+  return matrix;
+}
+
+ModelLayer WeightsReader::layer(index place, index width) {
+  const CellSpec spec{config_.cell, width, config_.units};
+  const std::string name = std::string(cell_name(config_.cell)) + "_" + std::to_string(place) + ".";
+  const index columns = spec.gates() * spec.units;
+  ModelLayer layer{spec, matrix(name + "kernel", width, columns, false),
+                   matrix(name + "recurrent_kernel", spec.units, columns, false), nullptr};
+  layer.bias = spec.separate_recurrent_gates() ? vector(name + "bias", {2, columns}) : vector(name + "bias", {columns});
+  return layer;
+}
+
+std::unique_ptr<PackedModel> WeightsReader::read() {
+  const StoredMatrix embedding = matrix("embedding.embeddings", vocabulary_, config_.embedding_dim, true);
+  std::vector<ModelLayer> layers;
+  for (index i = 0; i < config_.layers; ++i) layers.push_back(layer(i, i == 0 ? config_.embedding_dim : config_.units));
+  const StoredMatrix kernel = config_.tied ? embedding : matrix("projection.kernel", config_.units, vocabulary_, false);
+  const ModelProjection projection{kernel, config_.tied, vector("projection.bias", {vocabulary_})};
+  arrays_.require_all_taken();
+  return std::make_unique<PackedModel>(embedding, layers, projection);
+}
+
+// What read() gives for the contents of a file; a FormatError says which file it was.
+template <typename Read>
+auto read_part(const std::string& folder, const char* name, Read&& read) {
+  const std::string path = folder + "/" + name, bytes = read_file(path);
+  try {
+    return read(std::string_view(bytes));
+  } catch (const FormatError& error) {
+    throw FormatError(path + ": " + error.what());
+  }
+}
+
+}  // namespace
+
+LanguageModel read_model_folder(const std::string& folder) {
+  const Config config = read_part(folder, "config.json", read_config);
+  LanguageModel model{read_part(folder, "tokenizer.json", read_tokenizer), nullptr, config.separate_texts};
+  if (model.tokenizer->kind() != config.tokenizer)
+    throw FormatError(folder + "/tokenizer.json is of another kind than config.json says");
+  model.network = read_part(folder, "model.safetensors", [&](std::string_view bytes) {
+    Arrays arrays(read_safetensors(bytes));
+    return WeightsReader(config, model.tokenizer->size(), arrays).read();
+  });
+  return model;
+}
+
+}  // namespace recurlm
