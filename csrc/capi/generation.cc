@@ -6,9 +6,7 @@
 #include "capi/handles.h"
 #include "infer/scoring.h"
 
-using namespace recurlm;
-using capi::call;
-using capi::require;
+namespace recurlm::capi {
 
 namespace {
 
@@ -75,13 +73,14 @@ void require_usable(const recurlm_state* state) {
 
 }  // namespace
 
+// Defined here, they must say again that they are visible.
 extern "C" {
 
-void recurlm_options_init(recurlm_options* options) {
+RECURLM_API void recurlm_options_init(recurlm_options* options) {
   if (options) *options = {sizeof *options, 200, 0, 1.0, 0, 1.0, 0.0, 1.0};
 }
 
-recurlm_status recurlm_generation_begin(const recurlm_model* model, const char* prompt, size_t length,
+RECURLM_API recurlm_status recurlm_generation_begin(const recurlm_model* model, const char* prompt, size_t length,
                                         const recurlm_options* options, recurlm_generation** generation) {
   return call([&] {
     require(model && generation, "model and generation must not be null");
@@ -107,7 +106,7 @@ recurlm_status recurlm_generation_begin(const recurlm_model* model, const char* 
   });
 }
 
-recurlm_status recurlm_generation_next(recurlm_generation* generation, const char** piece, size_t* length) {
+RECURLM_API recurlm_status recurlm_generation_next(recurlm_generation* generation, const char** piece, size_t* length) {
   return call([&] {
     require(generation && piece && length, "generation, piece and length must not be null");
     *piece = nullptr;
@@ -129,9 +128,9 @@ recurlm_status recurlm_generation_next(recurlm_generation* generation, const cha
   });
 }
 
-void recurlm_generation_end(recurlm_generation* generation) { delete generation; }
+RECURLM_API void recurlm_generation_end(recurlm_generation* generation) { delete generation; }
 
-recurlm_status recurlm_state_begin(const recurlm_model* model, const int32_t* ids, const size_t* offsets, size_t streams,
+RECURLM_API recurlm_status recurlm_state_begin(const recurlm_model* model, const int32_t* ids, const size_t* offsets, size_t streams,
                                    uint64_t seed, recurlm_state** state) {
   return call([&] {
     require(model && state && (offsets || streams == 0), "model, offsets and state must not be null");
@@ -148,7 +147,7 @@ recurlm_status recurlm_state_begin(const recurlm_model* model, const int32_t* id
   });
 }
 
-recurlm_status recurlm_state_copy(const recurlm_state* state, recurlm_state** copy) {
+RECURLM_API recurlm_status recurlm_state_copy(const recurlm_state* state, recurlm_state** copy) {
   return call([&] {
     require(state && copy, "state and copy must not be null");
     *copy = nullptr;
@@ -156,11 +155,11 @@ recurlm_status recurlm_state_copy(const recurlm_state* state, recurlm_state** co
   });
 }
 
-void recurlm_state_free(recurlm_state* state) { delete state; }
+RECURLM_API void recurlm_state_free(recurlm_state* state) { delete state; }
 
-size_t recurlm_state_streams(const recurlm_state* state) { return static_cast<size_t>(state->state.streams()); }
+RECURLM_API size_t recurlm_state_streams(const recurlm_state* state) { return static_cast<size_t>(state->state.streams()); }
 
-recurlm_status recurlm_state_draw(recurlm_state* state, size_t count, const recurlm_options* options, int32_t* ids,
+RECURLM_API recurlm_status recurlm_state_draw(recurlm_state* state, size_t count, const recurlm_options* options, int32_t* ids,
                                   float* log_probs) {
   return call([&] {
     require_usable(state);
@@ -171,7 +170,7 @@ recurlm_status recurlm_state_draw(recurlm_state* state, size_t count, const recu
   });
 }
 
-recurlm_status recurlm_state_read(recurlm_state* state, const int32_t* ids, size_t count, float* log_probs,
+RECURLM_API recurlm_status recurlm_state_read(recurlm_state* state, const int32_t* ids, size_t count, float* log_probs,
                                   int32_t* predictions) {
   return call([&] {
     require_usable(state);
@@ -186,3 +185,5 @@ recurlm_status recurlm_state_read(recurlm_state* state, const int32_t* ids, size
 }
 
 }  // extern "C"
+
+}  // namespace recurlm::capi

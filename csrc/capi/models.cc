@@ -8,9 +8,7 @@
 #include "cpu/threads.h"
 #include "infer/scoring.h"
 
-using namespace recurlm;
-using capi::call;
-using capi::require;
+namespace recurlm::capi {
 
 namespace {
 
@@ -31,20 +29,21 @@ std::string_view text_of(const char* text, std::size_t length) {
 
 }  // namespace
 
+// Defined here, they must say again that they are visible.
 extern "C" {
 
-const char* recurlm_version(void) { return RECURLM_VERSION; }
+RECURLM_API const char* recurlm_version(void) { return RECURLM_VERSION; }
 
-int32_t recurlm_abi(void) { return RECURLM_ABI; }
+RECURLM_API int32_t recurlm_abi(void) { return RECURLM_ABI; }
 
-recurlm_status recurlm_set_threads(int32_t threads) {
+RECURLM_API recurlm_status recurlm_set_threads(int32_t threads) {
   return call([&] {
     require(threads >= 1 && threads <= max_threads(), "threads must be from 1 to what the machine and the environment allow");
     set_num_threads(threads);
   });
 }
 
-recurlm_status recurlm_model_open(const char* folder, recurlm_model** model) {
+RECURLM_API recurlm_status recurlm_model_open(const char* folder, recurlm_model** model) {
   return call([&] {
     require(folder != nullptr && model != nullptr, "folder and model must not be null");
     *model = nullptr;
@@ -53,15 +52,15 @@ recurlm_status recurlm_model_open(const char* folder, recurlm_model** model) {
   });
 }
 
-void recurlm_model_close(recurlm_model* model) { delete model; }
+RECURLM_API void recurlm_model_close(recurlm_model* model) { delete model; }
 
-int64_t recurlm_vocabulary_size(const recurlm_model* model) { return model->model->tokenizer->size(); }
+RECURLM_API int64_t recurlm_vocabulary_size(const recurlm_model* model) { return model->model->tokenizer->size(); }
 
-int32_t recurlm_bos_id(const recurlm_model* model) { return model->model->tokenizer->bos_id(); }
+RECURLM_API int32_t recurlm_bos_id(const recurlm_model* model) { return model->model->tokenizer->bos_id(); }
 
-int32_t recurlm_end_id(const recurlm_model* model) { return model->model->tokenizer->end_id(); }
+RECURLM_API int32_t recurlm_end_id(const recurlm_model* model) { return model->model->tokenizer->end_id(); }
 
-recurlm_status recurlm_encode(const recurlm_model* model, const char* text, size_t length, int32_t* ids, size_t capacity,
+RECURLM_API recurlm_status recurlm_encode(const recurlm_model* model, const char* text, size_t length, int32_t* ids, size_t capacity,
                               size_t* count) {
   return call([&] {
     require(model != nullptr, "model must not be null");
@@ -69,7 +68,7 @@ recurlm_status recurlm_encode(const recurlm_model* model, const char* text, size
   });
 }
 
-recurlm_status recurlm_decode(const recurlm_model* model, const int32_t* ids, size_t count, char* text, size_t capacity,
+RECURLM_API recurlm_status recurlm_decode(const recurlm_model* model, const int32_t* ids, size_t count, char* text, size_t capacity,
                               size_t* length) {
   return call([&] {
     require(model != nullptr && (ids != nullptr || count == 0), "model and ids must not be null");
@@ -85,7 +84,7 @@ recurlm_status recurlm_decode(const recurlm_model* model, const int32_t* ids, si
   });
 }
 
-recurlm_status recurlm_score(const recurlm_model* model, const char* const* texts, const size_t* lengths, size_t count,
+RECURLM_API recurlm_status recurlm_score(const recurlm_model* model, const char* const* texts, const size_t* lengths, size_t count,
                              int32_t end, double* log_probs) {
   return call([&] {
     require(model != nullptr, "model must not be null");
@@ -110,3 +109,5 @@ recurlm_status recurlm_score(const recurlm_model* model, const char* const* text
 }
 
 }  // extern "C"
+
+}  // namespace recurlm::capi
