@@ -229,7 +229,7 @@ def test_bfloat16_reaches_the_projections(monkeypatch: pytest.MonkeyPatch) -> No
     [
         (lambda x: MultiHeadAttention(0, 3), "num_heads must be an integer from 1 on"),
         (lambda x: MultiHeadAttention(2, 3, dropout=1.0), "dropout must be at least 0 and below 1"),
-        (lambda x: MultiHeadAttention(2, 3, attention_axes=(1,)), "attention_axes is not supported"),
+        (lambda x: MultiHeadAttention(2, 3, attention_axes=(2,)), "attention_axes is not supported"),
         (lambda x: MultiHeadAttention(2, 3, output_shape=(2, 3)), "output_shape must be one width"),
         (lambda x: MultiHeadAttention(2, 3)(x, x, return_attention_scores=True), "return_attention_scores is not"),
         (lambda x: MultiHeadAttention(2, 3)(x, x, attention_mask=x), "attention_mask is not supported"),
