@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from .._core import PackedModel
-from ..checks import check_factor
 from ..model import Model
 from ..optimizers import SGD
 from ..text.batching import Streams
@@ -96,7 +95,7 @@ def evaluate_adapting(network: Model, ids: StoredIds, bos_id: int, streams: int,
 
     Dynamic evaluation (Mikolov et al., 2010; Krause et al., 2018): what a text speaks of becomes more probable.
     """
-    compile_model(network, SGD(check_factor("adapt", rate), global_clipnorm=_ADAPTING_NORM))
+    compile_model(network, SGD(rate, global_clipnorm=_ADAPTING_NORM))
     windows = Batches(Streams(ids, bos_id, streams, _ADAPTING_WINDOW, whole=True))
     network.fit(windows, epochs=1, shuffle=False, verbose=0)
     sums = {metric.name: metric.state for metric in network.compiled.metrics}

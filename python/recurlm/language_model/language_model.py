@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..callbacks import Callback
-from ..checks import check_integer, is_integer
+from ..checks import check_factor, check_integer, is_integer
 from ..model import Model
 from ..pickling import Reduced
 from ..precision import Precision, check_training_precision
@@ -237,6 +237,7 @@ class LanguageModel:
             FloatingPointError: the model that learns has diverged.
         """
         self.weights.require_vocabulary()
+        adapt = None if adapt is None else check_factor("adapt", adapt)
         texts, tokenizer = Texts.of(data), self.tokenizer
         if texts.separate:
             if adapt is not None:
