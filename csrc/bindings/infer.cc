@@ -1,4 +1,7 @@
+#include <pybind11/stl.h>
+
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <string>
 
@@ -6,6 +9,8 @@
 #include "bindings/bind.h"
 #include "bindings/cell.h"
 #include "bindings/exclusive.h"
+#include "infer/beam_search.h"
+#include "infer/decoder.h"
 #include "infer/scoring.h"
 
 namespace recurlm::bindings {
@@ -16,13 +21,16 @@ struct PyDecodingState : Exclusive<DecodingState> {
   explicit PyDecodingState(DecodingState state) : Exclusive("this decoding state", std::move(state)) {}
 };
 
-Sampling make_sampling(double temperature, index top_k, double top_p, double min_p, double repetition_penalty) {
+Sampling make_sampling(double temperature, index top_k, double top_p, double min_p, double repetition_penalty,
+                       double presence_penalty, double frequency_penalty) {
   require(temperature >= 0 && temperature < 1e6, "temperature must be at least 0", temperature);
   require(top_k >= 0, "top_k must be at least 0", static_cast<double>(top_k));
   require(top_p > 0 && top_p <= 1, "top_p must be above 0 and at most 1", top_p);
   require(min_p >= 0 && min_p <= 1, "min_p must be from 0 to 1", min_p);
   require(repetition_penalty > 0 && repetition_penalty < 1e6, "repetition_penalty must be above 0", repetition_penalty);
-  return {temperature, top_k, top_p, min_p, repetition_penalty};
+  require(std::abs(presence_penalty) < 1e6, "presence_penalty must be above -1e6 and below 1e6", presence_penalty);
+  require(std::abs(frequency_penalty) < 1e6, "frequency_penalty must be above -1e6 and below 1e6", frequency_penalty);
+  return {temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty};
 }
 
 // A float32 array, a uint16 array (bfloat16) or a tuple of an int8 array and float32 scales, one for each column or row.
@@ -94,49 +102,97 @@ std::vector<std::int32_t> id_vector(py::handle object, const std::string& name, 
   return {ids, ids + count};
 }
 
+// What is added to logits, by id; -infinity bans.
+TokenBiases read_biases(py::handle banned, py::handle logit_bias, index classes) {
+  TokenBiases biases = banning(id_vector(banned, "banned", classes));
+  if (!logit_bias.is_none()) {
+    const auto parts = py::cast<py::tuple>(logit_bias);
+    if (parts.size() != 2) throw py::value_error("logit_bias must be (ids, biases)");
+    const auto ids = id_vector(parts[0], "logit_bias's ids", classes);
+    const float* values = read<float>(parts[1], "logit_bias's biases", {static_cast<index>(ids.size())});
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      if (!std::isfinite(values[i])) throw py::value_error("logit_bias must be finite: banned is for what must not be drawn");
+      biases.push_back({ids[i], values[i]});
+    }
+  }
+  std::vector<bool> allowed(static_cast<std::size_t>(classes), true);
+  for (const TokenBias& bias : biases)
+    if (!std::isfinite(bias.bias)) allowed[static_cast<std::size_t>(bias.id)] = false;
+  if (std::find(allowed.begin(), allowed.end(), true) == allowed.end())
+    throw py::value_error("banned must leave at least one id to draw");
+  return biases;
+}
+
 std::unique_ptr<PyDecodingState> begin(const PackedModel& model, const py::sequence& prompts, std::uint64_t seed,
-                                       py::handle banned) {
+                                       py::handle banned, py::handle logit_bias) {
   std::vector<std::vector<std::int32_t>> ids;
   for (std::size_t s = 0; s < prompts.size(); ++s) {
     const py::object prompt = prompts[s];
     ids.push_back(id_vector(prompt, "prompts[" + std::to_string(s) + "]", model.vocabulary_size()));
     if (ids.back().empty()) throw py::value_error("prompts[" + std::to_string(s) + "] must have at least one id");
   }
-  const auto banned_ids = id_vector(banned, "banned", model.classes());
-  std::vector<bool> allowed(static_cast<std::size_t>(model.classes()), true);
-  for (std::int32_t id : banned_ids) allowed[static_cast<std::size_t>(id)] = false;
-  if (std::find(allowed.begin(), allowed.end(), true) == allowed.end())
-    throw py::value_error("banned must leave at least one id to draw");
+  TokenBiases biases = read_biases(banned, logit_bias, model.classes());
   py::gil_scoped_release release;
-  return std::make_unique<PyDecodingState>(recurlm::begin(model, ids, seed, banned_ids));
+  return std::make_unique<PyDecodingState>(recurlm::begin(model, ids, seed, std::move(biases)));
 }
 
 void require_usable(const PackedModel& model, const DecodingState& state) {
   if (!state.belongs_to(model)) throw py::value_error("state was begun by another model");
-  if (state.failed()) throw py::value_error("state cannot go on: the model's output was not finite; begin another");
+  if (state.failed) throw py::value_error("state cannot go on: the model's output was not finite; begin another");
 }
 
-py::tuple generate(const PackedModel& model, PyDecodingState& state, index count, const Sampling& sampling,
-                   py::handle stop_ids, bool log_probs) {
+std::vector<Sampling> read_sampling(py::handle sampling, index streams) {
+  if (py::isinstance<Sampling>(sampling)) return {sampling.cast<Sampling>()};
+  auto each = sampling.cast<std::vector<Sampling>>();
+  if (static_cast<index>(each.size()) != streams)
+    throw py::value_error("sampling must be one Sampling, or one for each of " + std::to_string(streams) + " streams, got " +
+                          std::to_string(each.size()));
+  return each;
+}
+
+py::tuple generate(const PackedModel& model, PyDecodingState& state, index count, py::handle sampling, py::handle stop_ids,
+                   bool log_probs, index alternatives) {
   if (count < 0) throw py::value_error("count must be at least 0, not " + std::to_string(count));
+  if (alternatives < 0 || alternatives > model.classes())
+    throw py::value_error("alternatives must be from 0 to the size of the vocabulary, not " + std::to_string(alternatives));
   const auto stops = id_vector(stop_ids, "stop_ids", model.classes());
   const PyDecodingState::Use use(state);
   require_usable(model, *use);
-  const index streams = use->streams();
-  py::array_t<std::int32_t> ids({streams, count});
-  py::object log_probs_or_none = py::none();
-  float* log_prob_out = nullptr;
-  if (log_probs) {
-    py::array_t<float> array({streams, count});
-    log_prob_out = array.mutable_data();
-    log_probs_or_none = std::move(array);
-  }
-  std::int32_t* id_out = ids.mutable_data();
+  const index streams = use->size();
+  const std::vector<Sampling> each = read_sampling(sampling, streams);
+  py::array_t<std::int32_t> ids({streams, count}), alternative_ids({streams, count, alternatives});
+  py::array_t<float> log_prob_array({streams, log_probs ? count : 0}), alternative_log_probs({streams, count, alternatives});
+  const Drawn drawn{ids.mutable_data(), log_probs ? log_prob_array.mutable_data() : nullptr, alternatives,
+                    alternative_ids.mutable_data(), alternative_log_probs.mutable_data()};
   {
     py::gil_scoped_release release;
-    generate(model, *use, count, sampling, stops, id_out, log_prob_out);
+    generate(model, *use, count, each, stops, drawn);
   }
-  return py::make_tuple(ids, log_probs_or_none);
+  py::object log_probs_or_none = log_probs ? py::object(log_prob_array) : py::none();
+  if (alternatives == 0) return py::make_tuple(ids, log_probs_or_none);
+  return py::make_tuple(ids, log_probs_or_none, alternative_ids, alternative_log_probs);
+}
+
+py::list search_beams(const PackedModel& model, PyDecodingState& state, index width, index max_tokens, double length_penalty,
+                      index best, py::handle stop_ids) {
+  if (width < 1 || width > 1024) throw py::value_error("width must be from 1 to 1024, not " + std::to_string(width));
+  if (best < 1 || best > width) throw py::value_error("best must be from 1 to width, not " + std::to_string(best));
+  if (max_tokens < 0) throw py::value_error("max_tokens must be at least 0, not " + std::to_string(max_tokens));
+  require(std::abs(length_penalty) <= 100, "length_penalty must be from -100 to 100", length_penalty);
+  const auto stops = id_vector(stop_ids, "stop_ids", model.classes());
+  const PyDecodingState::Use use(state);
+  require_usable(model, *use);
+  if (use->size() != 1) throw py::value_error("state must have one stream, not " + std::to_string(use->size()));
+  std::vector<Hypothesis> found;
+  {
+    py::gil_scoped_release release;
+    found = recurlm::search_beams(model, *use, {width, max_tokens, length_penalty, best}, stops);
+  }
+  py::list result;
+  for (const Hypothesis& h : found)
+    result.append(py::make_tuple(py::array_t<std::int32_t>(static_cast<index>(h.ids.size()), h.ids.data()),
+                                 py::array_t<float>(static_cast<index>(h.log_probs.size()), h.log_probs.data()), h.score));
+  return result;
 }
 
 py::tuple score(const PackedModel& model, py::handle ids, py::handle offsets, std::int32_t first_id) {
@@ -164,7 +220,7 @@ py::tuple score(const PackedModel& model, py::handle ids, py::handle offsets, st
 py::tuple score_next(const PackedModel& model, PyDecodingState& state, py::handle ids) {
   const PyDecodingState::Use use(state);
   require_usable(model, *use);
-  const index streams = use->streams();
+  const index streams = use->size();
   const index steps = checked_array<std::int32_t>(ids, "ids", {streams, any_extent}, Access::read).shape(1);
   const std::int32_t* tokens = read_ids(ids, "ids", {streams, steps}, model.classes());
   py::array_t<float> log_probs({streams, steps});
@@ -180,9 +236,28 @@ py::tuple score_next(const PackedModel& model, PyDecodingState& state, py::handl
 
 py::array_t<bool> finished(PyDecodingState& state) {
   const PyDecodingState::Use use(state);
-  py::array_t<bool> result(use->streams());
-  for (index s = 0; s < use->streams(); ++s) result.mutable_at(s) = use->finished(s);
+  py::array_t<bool> result(use->size());
+  for (index s = 0; s < use->size(); ++s) result.mutable_at(s) = use->at(s).finished;
   return result;
+}
+
+std::unique_ptr<PyDecodingState> select(PyDecodingState& state, py::handle rows) {
+  const PyDecodingState::Use use(state);
+  const index count = checked_array<std::int32_t>(rows, "rows", {any_extent}, Access::read).shape(0);
+  const std::int32_t* places = read_ids(rows, "rows", {count}, use->size());
+  return std::make_unique<PyDecodingState>(use->select({places, places + count}));
+}
+
+std::unique_ptr<PyDecodingState> join(const std::vector<PyDecodingState*>& states) {
+  if (states.empty()) throw py::value_error("states must name at least one state");
+  std::vector<std::unique_ptr<PyDecodingState::Use>> uses;
+  std::vector<const DecodingState*> parts;
+  for (PyDecodingState* state : states) {
+    uses.push_back(std::make_unique<PyDecodingState::Use>(*state));  // a state that is there twice is in use
+    parts.push_back(&**uses.back());
+    if (parts.back()->model_id != parts.front()->model_id) throw py::value_error("states were begun by different models");
+  }
+  return std::make_unique<PyDecodingState>(DecodingState::join(parts));
 }
 
 std::unique_ptr<PyDecodingState> copy(PyDecodingState& state) {
@@ -196,20 +271,26 @@ void bind_infer(py::module_& module) {
   using py::arg;
   py::class_<Sampling>(module, "Sampling")
       .def(py::init(&make_sampling), py::kw_only(), arg("temperature") = 1.0, arg("top_k") = 0, arg("top_p") = 1.0,
-           arg("min_p") = 0.0, arg("repetition_penalty") = 1.0);
+           arg("min_p") = 0.0, arg("repetition_penalty") = 1.0, arg("presence_penalty") = 0.0,
+           arg("frequency_penalty") = 0.0);
   py::class_<PyDecodingState>(module, "DecodingState")
-      .def_property_readonly("streams", [](const PyDecodingState& state) { return state.peek().streams(); })
+      .def_property_readonly("streams", [](const PyDecodingState& state) { return state.peek().size(); })
       .def_property_readonly("finished", &finished)
-      .def("copy", &copy);
+      .def("copy", &copy)
+      .def("select", &select, arg("rows"))
+      .def_static("join", &join, arg("states"));
   py::class_<PackedModel>(module, "PackedModel")
       .def(py::init(&make_model), arg("embedding"), arg("cells"), arg("kernel"), arg("bias"), py::kw_only(),
            arg("transposed") = false)
       .def_property_readonly("vocabulary_size", &PackedModel::vocabulary_size)
       .def_property_readonly("nbytes", &PackedModel::nbytes)
+      .def("packed_file", [](const PackedModel& model) { return py::bytes(write_safetensors(model.arrays())); })
       .def_property_readonly("read_bytes", &PackedModel::read_bytes)
-      .def("begin", &begin, arg("prompts"), arg("seed"), arg("banned") = py::none())
+      .def("begin", &begin, arg("prompts"), arg("seed"), arg("banned") = py::none(), arg("logit_bias") = py::none())
       .def("generate", &generate, arg("state"), arg("count"), arg("sampling"), arg("stop_ids") = py::none(),
-           arg("log_probs") = true)
+           arg("log_probs") = true, arg("alternatives") = 0)
+      .def("search_beams", &search_beams, arg("state"), py::kw_only(), arg("width") = 4, arg("max_tokens") = 200,
+           arg("length_penalty") = 0.0, arg("best") = 1, arg("stop_ids") = py::none())
       .def("score", &score, arg("ids"), arg("offsets"), arg("first_id"))
       .def("score_next", &score_next, arg("state"), arg("ids"));
 }

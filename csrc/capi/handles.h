@@ -5,8 +5,9 @@
 #include <string>
 
 #include "capi/recurlm.h"
-#include "infer/decoder.h"
+#include "infer/decoding_state.h"
 #include "infer/model_folder.h"
+#include "infer/sampling.h"
 
 struct recurlm_model {
   std::shared_ptr<const recurlm::LanguageModel> model;

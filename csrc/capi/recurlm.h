@@ -94,6 +94,8 @@ typedef struct recurlm_options {
   double top_p;             /* 1 */
   double min_p;             /* 0 */
   double repetition_penalty; /* 1 */
+  double presence_penalty;   /* 0: taken from the logits of tokens that were drawn before */
+  double frequency_penalty;  /* 0: the same, as often as each was drawn */
 } recurlm_options;
 
 RECURLM_API void recurlm_options_init(recurlm_options* options);
@@ -117,6 +119,13 @@ typedef struct recurlm_state recurlm_state;
 RECURLM_API recurlm_status recurlm_state_begin(const recurlm_model* model, const int32_t* ids, const size_t* offsets,
                                                size_t streams, uint64_t seed, recurlm_state** state);
 RECURLM_API recurlm_status recurlm_state_copy(const recurlm_state* state, recurlm_state** copy);
+/* Some of the streams, in this order; one that is named twice goes on twice. */
+RECURLM_API recurlm_status recurlm_state_select(const recurlm_state* state, const size_t* streams, size_t count,
+                                                recurlm_state** chosen);
+/* The streams of at least one state, one after another: each goes on as it would have alone. */
+RECURLM_API recurlm_status recurlm_state_join(const recurlm_state* const* states, size_t count, recurlm_state** joined);
+/* Begin another text in place of a stream: `ids`, not empty, begin with <bos>. */
+RECURLM_API recurlm_status recurlm_state_reset(recurlm_state* state, size_t stream, const int32_t* ids, size_t count, uint64_t seed);
 RECURLM_API void recurlm_state_free(recurlm_state* state);
 RECURLM_API size_t recurlm_state_streams(const recurlm_state* state);
 
@@ -128,6 +137,38 @@ RECURLM_API recurlm_status recurlm_state_draw(recurlm_state* state, size_t count
  * both (streams, count), or null. */
 RECURLM_API recurlm_status recurlm_state_read(recurlm_state* state, const int32_t* ids, size_t count, float* log_probs,
                                               int32_t* predictions);
+
+/* The most probable texts ----------------------------------------------------------------------------------------------------- */
+
+typedef struct recurlm_beam_options {
+  size_t size;           /* of this struct, as recurlm_beam_options_init sets it */
+  int64_t max_tokens;    /* 200 */
+  int64_t width;         /* 4: texts that are followed side by side */
+  int64_t best;          /* 1: how many are wanted, at most width */
+  double length_penalty; /* 0: alpha of Wu et al. (2016); n tokens are scored log_prob / ((5 + n) / 6)^alpha */
+} recurlm_beam_options;
+
+RECURLM_API void recurlm_beam_options_init(recurlm_beam_options* options);
+
+/* What a search has found, the best first. */
+typedef struct recurlm_beams recurlm_beams;
+
+/* Of one of them; the pointers are valid as long as the recurlm_beams. */
+typedef struct recurlm_beam {
+  const char* text;       /* what continues the prompt, with a zero behind it */
+  size_t length;
+  double score;
+  const float* log_probs; /* of each token, with that of the end where it has ended */
+  size_t tokens;
+  int32_t ended;          /* whether the model ended it, or it was cut off */
+} recurlm_beam;
+
+/* The most probable continuations of `prompt` that a beam search finds; null options are those of recurlm_beam_options_init. */
+RECURLM_API recurlm_status recurlm_beams_search(const recurlm_model* model, const char* prompt, size_t length,
+                                                const recurlm_beam_options* options, recurlm_beams** beams);
+RECURLM_API size_t recurlm_beams_count(const recurlm_beams* beams);
+RECURLM_API recurlm_status recurlm_beams_get(const recurlm_beams* beams, size_t place, recurlm_beam* beam);
+RECURLM_API void recurlm_beams_free(recurlm_beams* beams);
 
 #ifdef __cplusplus
 }

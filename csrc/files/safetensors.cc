@@ -1,6 +1,7 @@
 #include "files/safetensors.h"
 
 #include <algorithm>
+#include <iterator>
 #include <tuple>
 
 #include "base/utf8.h"
@@ -20,15 +21,16 @@ struct Entry {
   index begin, end;  // bytes within the data
 };
 
+// In the order of ElementType.
+constexpr const char* type_names[] = {"F32", "I32", "U16", "I8"};
+constexpr index type_sizes[] = {4, 4, 2, 1};
+
 ElementType read_type(JsonReader& json) {
   const std::string name = json.string();
-  if (name == "F32") return ElementType::float32;
-  if (name == "U16") return ElementType::uint16;
-  if (name == "I8") return ElementType::int8;
-  json.fail("arrays must be F32, U16 or I8, got " + shortened(name));
+  const auto* found = std::find(std::begin(type_names), std::end(type_names), name);
+  if (found == std::end(type_names)) json.fail("arrays must be F32, I32, U16 or I8, got " + shortened(name));
+  return static_cast<ElementType>(found - type_names);
 }
-
-index size_of(ElementType type) { return type == ElementType::float32 ? 4 : type == ElementType::uint16 ? 2 : 1; }
 
 std::vector<index> read_integers(JsonReader& json, std::size_t most) {
   std::vector<index> values;
@@ -56,16 +58,6 @@ Entry read_entry(JsonReader& json, std::string_view name) {
   });
   fields.require_all();
   return entry;
-}
-
-// Bytes that an array of this shape has; more than there can be where that is too much to say.
-index size_of(const StoredArray& array) {
-  index elements = 1;
-  for (const index extent : array.shape) {
-    if (extent > 0 && elements > most_elements / extent) return most_elements * 8;
-    elements *= extent;
-  }
-  return elements * size_of(array.type);
 }
 
 std::vector<Entry> read_header(std::string_view header) {
@@ -99,7 +91,26 @@ void place(std::vector<Entry>& entries, std::string_view data) {
   if (end != static_cast<index>(data.size())) throw FormatError("something follows the last array");
 }
 
+// What `array` says of itself in a header, where it begins at `begin`. Names are ours: they need no escapes.
+std::string header_entry(const StoredArray& array, index begin) {
+  std::string shape;
+  for (const index extent : array.shape) shape += (shape.empty() ? "" : ",") + std::to_string(extent);
+  return "\"" + array.name + R"(":{"dtype":")" + type_names[static_cast<int>(array.type)] + R"(","shape":[)" + shape +
+         R"(],"data_offsets":[)" + std::to_string(begin) + "," + std::to_string(begin + size_of(array)) + "]}";
+}
+
 }  // namespace
+
+index size_of(ElementType type) { return type_sizes[static_cast<int>(type)]; }
+
+index size_of(const StoredArray& array) {
+  index elements = 1;
+  for (const index extent : array.shape) {
+    if (extent > 0 && elements > most_elements / extent) return most_elements * 8;
+    elements *= extent;
+  }
+  return elements * size_of(array.type);
+}
 
 std::vector<StoredArray> read_safetensors(std::string_view bytes) {
   if (bytes.size() < length_bytes) throw FormatError("the file is too short for safetensors");
@@ -114,6 +125,24 @@ std::vector<StoredArray> read_safetensors(std::string_view bytes) {
   const auto same = std::adjacent_find(arrays.begin(), arrays.end(), [](const auto& a, const auto& b) { return a.name == b.name; });
   if (same != arrays.end()) throw FormatError("the array \"" + shortened(same->name) + "\" is there twice");
   return arrays;
+}
+
+std::string write_safetensors(const std::vector<StoredArray>& arrays) {
+  constexpr std::size_t line = 64;
+  std::string header = "{";
+  index end = 0;
+  for (const StoredArray& array : arrays) {
+    header += (header.size() > 1 ? "," : "") + header_entry(array, end);
+    end += size_of(array);
+  }
+  header += "}";
+  header.append(line - 1 - (length_bytes + header.size() - 1) % line, ' ');
+  std::string bytes;
+  bytes.reserve(length_bytes + header.size() + static_cast<std::size_t>(end));
+  for (std::size_t i = 0; i < length_bytes; ++i) bytes += static_cast<char>(header.size() >> 8 * i & 0xff);
+  bytes += header;
+  for (const StoredArray& array : arrays) bytes.append(static_cast<const char*>(array.data), static_cast<std::size_t>(size_of(array)));
+  return bytes;
 }
 
 }  // namespace recurlm

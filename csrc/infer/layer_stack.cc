@@ -18,6 +18,42 @@ StreamStates::StreamStates(const PackedModel& model, index streams) {
   }
 }
 
+StreamStates StreamStates::select(index streams, const std::vector<index>& rows) const {
+  const auto selected = [&](const std::vector<std::vector<float>>& layers) {
+    std::vector<std::vector<float>> chosen(layers.size());
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      const auto size = static_cast<std::ptrdiff_t>(layers[l].size()) / std::max(streams, index{1});
+      for (const index row : rows)
+        chosen[l].insert(chosen[l].end(), layers[l].begin() + row * size, layers[l].begin() + (row + 1) * size);
+    }
+    return chosen;
+  };
+  StreamStates chosen;
+  chosen.h = selected(h);
+  chosen.c = selected(c);
+  return chosen;
+}
+
+void StreamStates::replace(index streams, index row, const StreamStates& one) {
+  const auto put = [&](std::vector<std::vector<float>>& to, const std::vector<std::vector<float>>& from) {
+    for (std::size_t l = 0; l < to.size(); ++l) {
+      const auto size = static_cast<std::ptrdiff_t>(to[l].size()) / streams;
+      std::copy_n(from[l].begin(), size, to[l].begin() + row * size);
+    }
+  };
+  put(h, one.h);
+  put(c, one.c);
+}
+
+void StreamStates::append(const StreamStates& more) {
+  const auto add = [](std::vector<std::vector<float>>& to, const std::vector<std::vector<float>>& from) {
+    to.resize(from.size());
+    for (std::size_t l = 0; l < from.size(); ++l) to[l].insert(to[l].end(), from[l].begin(), from[l].end());
+  };
+  add(h, more.h);
+  add(c, more.c);
+}
+
 StackBuffers::StackBuffers(Workspace::Frame& frame, const PackedModel& model, index steps, index batch)
     : steps(steps),
       batch(batch),

@@ -12,6 +12,10 @@ struct StreamStates {
   StreamStates() = default;
   StreamStates(const PackedModel& model, index streams);  // zero
 
+  StreamStates select(index streams, const std::vector<index>& rows) const;  // of so many
+  void replace(index streams, index row, const StreamStates& one);
+  void append(const StreamStates& more);
+
   std::vector<std::vector<float>> h, c;
 };
 

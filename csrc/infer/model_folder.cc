@@ -5,7 +5,7 @@
 
 #include "base/utf8.h"
 #include "files/json_reader.h"
-#include "files/read_file.h"
+#include "files/mapped_file.h"
 #include "files/safetensors.h"
 
 namespace recurlm {
@@ -20,6 +20,7 @@ struct Config {
   Precision precision = Precision::float32;
   index units = 0, layers = 0, embedding_dim = 0;
   bool tied = false, separate_texts = false;
+  bool packed = false;  // packed.safetensors has the arrays of PackedModel, in place of model.safetensors
 };
 
 // One of `names`, by its place.
@@ -45,7 +46,7 @@ Config read_config(std::string_view text) {
     constexpr CellKind cells[] = {CellKind::rnn, CellKind::gru, CellKind::lstm};
     switch (fields.take(key)) {
       case 0: json.integer(1, 1); break;
-      case 1: read_choice(json, {"language_model"}); break;
+      case 1: config.packed = read_choice(json, {"language_model", "packed_language_model"}) == 1; break;
       case 2: config.tokenizer = json.string(); break;
       case 3: config.cell = cells[read_choice(json, {"rnn", "gru", "lstm"})]; break;
       case 4: config.units = json.integer(1, most); break;
@@ -85,18 +86,20 @@ class Arrays {
   std::size_t taken_ = 0;
 };
 
-class WeightsReader {
+// A network of the shapes that config.json and tokenizer.json say, from the arrays of model.safetensors; or, without these, from
+// those of packed.safetensors.
+class NetworkReader {
  public:
-  WeightsReader(const Config& config, index vocabulary, Arrays& arrays)
+  NetworkReader(const Config& config, index vocabulary, Arrays& arrays)
       : config_(config), vocabulary_(vocabulary), arrays_(arrays) {}
 
-  std::unique_ptr<PackedModel> read();
+  std::unique_ptr<PackedModel> read(std::shared_ptr<const MappedFile> file);
 
  private:
   // (rows, cols), with scales of rows or columns in int8.
   StoredMatrix matrix(const std::string& name, index rows, index cols, bool scales_of_rows);
   const float* vector(const std::string& name, const std::vector<index>& shape) {
-    return static_cast<const float*>(arrays_.take(name, ElementType::float32, shape).data);
+    return config_.packed ? nullptr : static_cast<const float*>(arrays_.take(name, ElementType::float32, shape).data);
   }
   ModelLayer layer(index place, index width);
 
@@ -105,23 +108,22 @@ class WeightsReader {
   Arrays& arrays_;
 };
 
-StoredMatrix WeightsReader::matrix(const std::string& name, index rows, index cols, bool scales_of_rows) {
-  const bool narrow = config_.precision == Precision::int8;
-  const ElementType type = narrow                                       ? ElementType::int8
-                           : config_.precision == Precision::bfloat16 ? ElementType::uint16
-                                                                       : ElementType::float32;
-  StoredMatrix matrix{config_.precision, arrays_.take(name, type, {rows, cols}).data, rows, cols};
-  if (!narrow) return matrix;
+StoredMatrix NetworkReader::matrix(const std::string& name, index rows, index cols, bool scales_of_rows) {
+  StoredMatrix matrix{config_.precision, nullptr, rows, cols};
+  const bool int8 = config_.precision == Precision::int8;
+  if (int8 && (scales_of_rows ? cols : rows) >= kernels::int8_max_depth)
+    throw FormatError("the array \"" + name + "\" is too wide for int8");
+  if (config_.packed) return matrix;
+  matrix.data = arrays_.take(name, element_type(config_.precision), {rows, cols}).data;
+  if (!int8) return matrix;
   const auto* values = static_cast<const std::int8_t*>(matrix.data);
   if (std::find(values, values + rows * cols, -128) != values + rows * cols)
     throw FormatError("the array \"" + name + "\" must hold integers from -127 to 127, got -128");
-  if ((scales_of_rows ? cols : rows) >= kernels::int8_max_depth)
-    throw FormatError("the array \"" + name + "\" is too wide for int8");
   matrix.scales = vector(name + ".scales", {scales_of_rows ? rows : cols});
   return matrix;
 }
 
-ModelLayer WeightsReader::layer(index place, index width) {
+ModelLayer NetworkReader::layer(index place, index width) {
   const CellSpec spec{config_.cell, width, config_.units};
   const std::string name = std::string(cell_name(config_.cell)) + "_" + std::to_string(place) + ".";
   const index columns = spec.gates() * spec.units;
@@ -131,22 +133,28 @@ ModelLayer WeightsReader::layer(index place, index width) {
   return layer;
 }
 
-std::unique_ptr<PackedModel> WeightsReader::read() {
+std::unique_ptr<PackedModel> NetworkReader::read(std::shared_ptr<const MappedFile> file) {
   const StoredMatrix embedding = matrix("embedding.embeddings", vocabulary_, config_.embedding_dim, true);
   std::vector<ModelLayer> layers;
   for (index i = 0; i < config_.layers; ++i) layers.push_back(layer(i, i == 0 ? config_.embedding_dim : config_.units));
   const StoredMatrix kernel = config_.tied ? embedding : matrix("projection.kernel", config_.units, vocabulary_, false);
   const ModelProjection projection{kernel, config_.tied, vector("projection.bias", {vocabulary_})};
+  std::unique_ptr<PackedModel> model;
+  if (config_.packed)
+    model = std::make_unique<PackedModel>(embedding, layers, projection, std::move(file), [&](const StoredArray& array) {
+      return arrays_.take(array.name, array.type, array.shape).data;
+    });
   arrays_.require_all_taken();
-  return std::make_unique<PackedModel>(embedding, layers, projection);
+  return model ? std::move(model) : std::make_unique<PackedModel>(embedding, layers, projection);
 }
 
-// What read() gives for the contents of a file; a FormatError says which file it was.
+// read(file), for one of the files in a folder; a FormatError says which it was.
 template <typename Read>
 auto read_part(const std::string& folder, const char* name, Read&& read) {
-  const std::string path = folder + "/" + name, bytes = read_file(path);
+  const std::string path = folder + "/" + name;
+  const auto file = std::make_shared<const MappedFile>(path);
   try {
-    return read(std::string_view(bytes));
+    return read(file);
   } catch (const FormatError& error) {
     throw FormatError(path + ": " + error.what());
   }
@@ -155,13 +163,15 @@ auto read_part(const std::string& folder, const char* name, Read&& read) {
 }  // namespace
 
 LanguageModel read_model_folder(const std::string& folder) {
-  const Config config = read_part(folder, "config.json", read_config);
-  LanguageModel model{read_part(folder, "tokenizer.json", read_tokenizer), nullptr, config.separate_texts};
+  using File = std::shared_ptr<const MappedFile>;
+  const Config config = read_part(folder, "config.json", [](const File& file) { return read_config(file->bytes()); });
+  LanguageModel model{read_part(folder, "tokenizer.json", [](const File& file) { return read_tokenizer(file->bytes()); }), nullptr,
+                      config.separate_texts};
   if (model.tokenizer->kind() != config.tokenizer)
     throw FormatError(folder + "/tokenizer.json is of another kind than config.json says");
-  model.network = read_part(folder, "model.safetensors", [&](std::string_view bytes) {
-    Arrays arrays(read_safetensors(bytes));
-    return WeightsReader(config, model.tokenizer->size(), arrays).read();
+  model.network = read_part(folder, config.packed ? "packed.safetensors" : "model.safetensors", [&](const File& file) {
+    Arrays arrays(read_safetensors(file->bytes()));
+    return NetworkReader(config, model.tokenizer->size(), arrays).read(file);
   });
   return model;
 }

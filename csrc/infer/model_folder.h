@@ -1,4 +1,4 @@
-// A language model as it lies on disk: config.json, model.safetensors, tokenizer.json.
+// A language model as it lies on disk: config.json, tokenizer.json, and model.safetensors or, packed, packed.safetensors.
 #pragma once
 
 #include <memory>

@@ -8,6 +8,10 @@ namespace recurlm {
 
 bool SoftmaxTotal::finite() const { return std::isfinite(maximum) && std::isfinite(sum) && sum > 0; }
 
+float SoftmaxTotal::log_prob(float logit) const {
+  return static_cast<float>(static_cast<double>(logit) - maximum - std::log(sum));
+}
+
 SoftmaxTotal total_of(const SoftmaxRow& row) {
   SoftmaxTotal total{-std::numeric_limits<double>::infinity(), 0, 0};
   for (index b = 0; b < row.block_count(); ++b)
@@ -20,6 +24,29 @@ SoftmaxTotal total_of(const SoftmaxRow& row) {
       total.sum += static_cast<double>(block.sum) *
                    std::exp(row.scale * (static_cast<double>(block.maximum) - total.maximum));
   return total;
+}
+
+// A sorted list that the few that are wanted are inserted in: blocks whose maximum is too low are passed over.
+void most_probable(const SoftmaxRow& row, const SoftmaxTotal& total, index count, std::int32_t* ids, float* log_probs) {
+  constexpr float none = -std::numeric_limits<float>::infinity();
+  std::fill_n(ids, count, -1);
+  std::fill_n(log_probs, count, none);
+  float* logits = log_probs;  // until the end
+  for (index b = 0; b < row.block_count(); ++b) {
+    if (!(row.blocks[b].maximum > logits[count - 1])) continue;
+    for (index v = b * block_classes; v < std::min(row.classes, (b + 1) * block_classes); ++v) {
+      if (!(row.logits[v] > logits[count - 1])) continue;
+      index place = count - 1;
+      for (; place > 0 && row.logits[v] > logits[place - 1]; --place) {
+        ids[place] = ids[place - 1];
+        logits[place] = logits[place - 1];
+      }
+      ids[place] = static_cast<std::int32_t>(v);
+      logits[place] = row.logits[v];
+    }
+  }
+  for (index i = 0; i < count; ++i)
+    if (ids[i] >= 0) log_probs[i] = total.log_prob(logits[i]);
 }
 
 OutputLayer::OutputLayer(Workspace::Frame& frame, const PackedModel& model, int threads)

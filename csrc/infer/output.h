@@ -26,9 +26,15 @@ struct SoftmaxTotal {
   std::int32_t at;
 
   bool finite() const;
+  // Of a logit, where the scale is 1.
+  float log_prob(float logit) const;
 };
 
 SoftmaxTotal total_of(const SoftmaxRow& row);
+
+// The `count` most probable classes of a row of scale 1, in descending order, of equals the first; -1 where fewer have a logit above
+// -infinity. The maxima of the blocks may be too high.
+void most_probable(const SoftmaxRow& row, const SoftmaxTotal& total, index count, std::int32_t* ids, float* log_probs);
 
 class OutputLayer {
  public:

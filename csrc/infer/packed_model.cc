@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <atomic>
 #include <cstring>
+#include <string>
+#include <type_traits>
+#include <utility>
 
 namespace recurlm {
 
@@ -18,37 +21,98 @@ std::uint64_t next_id() {
 
 }  // namespace
 
+ElementType element_type(Precision precision) {
+  return precision == Precision::float32 ? ElementType::float32
+         : precision == Precision::int8  ? ElementType::int8
+                                         : ElementType::uint16;
+}
+
 PackedCell PackedModel::Layer::with_room(Workspace::Frame& frame, int threads) const {
   return {columns, RightOperand(frame, kernel, threads), RightOperand(frame, recurrent_kernel, threads), bias, recurrent_bias};
 }
 
 PackedModel::PackedModel(const StoredMatrix& embedding, const std::vector<ModelLayer>& layers,
                          const ModelProjection& projection)
-    : id_(next_id()),
-      classes_(projection.outputs()),
-      projection_(take_weights(frame_, projection.kernel.precision, projection.inputs(), panels_of(classes_))),
-      projection_bias_(frame_.take<float>(panels_of(classes_) * panel_width)) {
+    : id_(next_id()) {
+  lay_out(embedding, layers, projection);
+  visit_arrays(*this, [&](const StoredArray& array, auto& data) {
+    data = reinterpret_cast<std::decay_t<decltype(data)>>(frame_.take<std::byte>(size_of(array)));
+  });
+  place_columns();
   copy_embedding(embedding);
-  for (const ModelLayer& layer : layers) {
-    const CellSpec& spec = layer.spec;
-    const index width = spec.panels() * panel_width;
-    layers_.push_back({spec, take_gate_columns(frame_, spec),
-                       take_weights(frame_, layer.kernel.precision, spec.input_dim, spec.panels()),
-                       take_weights(frame_, layer.recurrent_kernel.precision, spec.units, spec.panels()),
-                       frame_.take<float>(width), frame_.take<float>(width)});
-  }
   pack(layers, projection);
   make_table();
 }
 
+PackedModel::PackedModel(const StoredMatrix& embedding, const std::vector<ModelLayer>& layers,
+                         const ModelProjection& projection, std::shared_ptr<const MappedFile> file, const Find& find)
+    : id_(next_id()), file_(std::move(file)) {
+  lay_out(embedding, layers, projection);
+  visit_arrays(*this, [&](const StoredArray& array, auto& data) {  // pages that cannot be written, and are not
+    data = static_cast<std::decay_t<decltype(data)>>(const_cast<void*>(find(array)));
+  });
+  place_columns();
+  make_table();
+}
+
+std::vector<StoredArray> PackedModel::arrays() const {
+  std::vector<StoredArray> arrays;
+  visit_arrays(*this, [&](StoredArray array, const void* data) {
+    array.data = data;
+    arrays.push_back(std::move(array));
+  });
+  return arrays;
+}
+
+// All extents; where the arrays lie comes after.
+void PackedModel::lay_out(const StoredMatrix& embedding, const std::vector<ModelLayer>& layers, const ModelProjection& projection) {
+  embedding_ = {embedding.precision, nullptr, embedding.rows, embedding.cols};
+  classes_ = projection.outputs();
+  projection_ = weights_of(projection.kernel.precision, projection.inputs(), panels_of(classes_));
+  for (const ModelLayer& layer : layers) {
+    const CellSpec& spec = layer.spec;
+    layers_.push_back({spec, nullptr, weights_of(layer.kernel.precision, spec.input_dim, spec.panels()),
+                       weights_of(layer.recurrent_kernel.precision, spec.units, spec.panels()), nullptr, nullptr});
+  }
+}
+
+// visit(array, where its data lie).
+template <typename Self, typename Visit>
+void PackedModel::visit_arrays(Self& self, Visit&& visit) {
+  const auto weights = [&](const std::string& name, auto& packed) {
+    visit(StoredArray{name, element_type(packed.precision), {packed.panels, packed.stride}, nullptr}, packed.data);
+    if (packed.precision != Precision::int8) return;
+    visit(StoredArray{name + ".scales", ElementType::float32, {packed.panels, panel_width}, nullptr}, packed.scales);
+    visit(StoredArray{name + ".sums", ElementType::int32, {packed.panels, panel_width}, nullptr}, packed.sums);
+  };
+  const auto bias = [&](const std::string& name, index panels, auto& data) {
+    visit(StoredArray{name, ElementType::float32, {panels, panel_width}, nullptr}, data);
+  };
+  for (std::size_t l = 0; l < self.layers_.size(); ++l) {
+    auto& layer = self.layers_[l];
+    const std::string name = "cells." + std::to_string(l) + ".";
+    weights(name + "kernel", layer.kernel);
+    weights(name + "recurrent_kernel", layer.recurrent_kernel);
+    bias(name + "bias", layer.spec.panels(), layer.bias);
+    bias(name + "recurrent_bias", layer.spec.panels(), layer.recurrent_bias);
+  }
+  weights("projection.kernel", self.projection_);
+  bias("projection.bias", self.projection_.panels, self.projection_bias_);
+  auto& table = self.embedding_;
+  if (table.precision == Precision::int8)
+    visit(StoredArray{"embedding.scales", ElementType::float32, {table.rows}, nullptr}, table.scales);
+  visit(StoredArray{"embedding", element_type(table.precision), {table.rows, table.cols}, nullptr}, table.data);
+}
+
+// In proportion to the arrays, which are there by now: extents that a file only claims take no memory.
+void PackedModel::place_columns() {
+  for (Layer& layer : layers_) layer.columns = take_gate_columns(frame_, layer.spec);
+}
+
 void PackedModel::copy_embedding(const StoredMatrix& embedding) {
-  embedding_ = embedding;
-  const auto bytes = static_cast<index>(embedding.nbytes());
-  embedding_.data = std::memcpy(frame_.take<std::byte>(bytes), embedding.data, static_cast<std::size_t>(bytes));
-  if (!embedding.scales) return;
-  auto* scales = frame_.take<float>(embedding.rows);
-  std::copy_n(embedding.scales, embedding.rows, scales);
-  embedding_.scales = scales;
+  // Its memory is our own: nobody else has seen it yet.
+  std::memcpy(const_cast<void*>(embedding_.data), embedding.data, embedding.nbytes());
+  if (embedding.scales) std::copy_n(embedding.scales, embedding.rows, const_cast<float*>(embedding_.scales));
 }
 
 void PackedModel::pack(const std::vector<ModelLayer>& layers, const ModelProjection& projection) {

@@ -106,10 +106,14 @@ std::int32_t draw_filtered(const Sampling& sampling, const SoftmaxRow& row, cons
 
 }  // namespace
 
-void penalise(index classes, const std::uint8_t* seen, double penalty, float* logits) {
-  const auto factor = static_cast<float>(penalty), inverse = static_cast<float>(1 / penalty);
-  for (index v = 0; v < classes; ++v)
-    if (seen[v]) logits[v] *= logits[v] > 0 ? inverse : factor;
+void penalise(const Sampling& sampling, index classes, const std::uint8_t* seen, const std::uint16_t* drawn, float* logits) {
+  const auto factor = static_cast<float>(sampling.repetition_penalty), inverse = static_cast<float>(1 / sampling.repetition_penalty);
+  const auto presence = static_cast<float>(sampling.presence_penalty), frequency = static_cast<float>(sampling.frequency_penalty);
+  for (index v = 0; v < classes; ++v) {
+    if (!seen[v]) continue;
+    logits[v] *= logits[v] > 0 ? inverse : factor;
+    if (drawn[v]) logits[v] -= presence + frequency * static_cast<float>(drawn[v]);
+  }
 }
 
 std::int32_t draw(const Sampling& sampling, const SoftmaxRow& row, const SoftmaxTotal& total, double u, Candidate* room) {

@@ -7,7 +7,7 @@
 
 namespace recurlm {
 
-// Applied in this order: repetition penalty (Keskar et al. 2019), temperature, top_k (Fan et al. 2018), top_p (Holtzman et al.
+// Applied in this order: penalties of repetition (Keskar et al. 2019), presence and frequency (OpenAI's API), temperature, top_k (Fan et al. 2018), top_p (Holtzman et al.
 // 2020), min_p (Nguyen et al. 2024: relative to the most probable token). Neutral values switch a filter off.
 struct Sampling {
   double temperature = 1.0;  // 0: greedy
@@ -15,15 +15,17 @@ struct Sampling {
   double top_p = 1.0;
   double min_p = 0.0;
   double repetition_penalty = 1.0;
+  double presence_penalty = 0.0, frequency_penalty = 0.0;
 
   bool filters() const { return top_k > 0 || top_p < 1.0 || min_p > 0.0; }
-  bool penalises() const { return repetition_penalty != 1.0; }
+  bool penalises() const { return repetition_penalty != 1.0 || presence_penalty != 0.0 || frequency_penalty != 0.0; }
   // By which logits are multiplied before the softmax: 0 where none is needed, and finite, since 0 times it must be 0.
   double scale() const { return temperature == 0.0 ? 0.0 : 1 / temperature < 1e38 ? 1 / temperature : 1e38; }
 };
 
-// Logits of tokens that were seen, penalised.
-void penalise(index classes, const std::uint8_t* seen, double penalty, float* logits);
+// Those of tokens that were seen are divided by the penalty of repetition where they are positive, else multiplied by it; then each
+// token loses the penalty of presence, if it was drawn, and that of frequency as often as it was.
+void penalise(const Sampling& sampling, index classes, const std::uint8_t* seen, const std::uint16_t* drawn, float* logits);
 
 struct Candidate {
   double probability;  // relative to the greatest

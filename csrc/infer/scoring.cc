@@ -7,6 +7,7 @@
 #include <memory>
 #include <mutex>
 
+#include "infer/output.h"
 #include "infer/prefix_tree.h"
 
 namespace recurlm {
@@ -230,24 +231,24 @@ void score_texts(const PackedModel& model, const std::vector<index>& offsets, co
 
 void score_streams(const PackedModel& model, DecodingState& state, index steps, const std::int32_t* ids, float* log_probs,
                    std::int32_t* predictions) {
-  const index streams = state.streams_, classes = model.classes(), units = model.output_units();
+  const index streams = state.size(), units = model.output_units();
   if (steps == 0 || streams == 0) return;
   Scorer scorer(model, {log_probs, predictions}, get_num_threads());
   const index most_steps = std::max(PrefixTree::most_positions / streams, index{1});
   for (index first = 0; first < steps; first += most_steps) {
     const index count = std::min(steps - first, most_steps);
-    Workspace::Frame frame(state.workspace_);
+    Workspace::Frame frame(state.workspace);
     StackBuffers buffers(frame, model, count, streams);
-    buffers.place_states(model, state.states_);
+    buffers.place_states(model, state.states);
     for (index s = 0; s < streams; ++s)
       for (index t = 0; t < count; ++t) {
-        std::int32_t& next = state.next_[static_cast<std::size_t>(s)];
-        buffers.place(model, t * streams + s, next);
-        next = ids[s * steps + first + t];
-        state.seen_[static_cast<std::size_t>(s * classes + next)] = 1;
+        Stream& stream = state.at(s);
+        buffers.place(model, t * streams + s, stream.next);
+        stream.next = ids[s * steps + first + t];
+        stream.seen[static_cast<std::size_t>(stream.next)] = 1;
       }
     const float* h = run_layers(frame, model, buffers);
-    buffers.copy_states(model, count, state.states_);
+    buffers.copy_states(model, count, state.states);
     for (index t = 0; t < count; ++t)
       for (index s = 0; s < streams; ++s, h += units) {
         const index at = s * steps + first + t;

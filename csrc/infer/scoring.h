@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "infer/decoder.h"
+#include "infer/decoding_state.h"
 
 namespace recurlm {
 

@@ -89,10 +89,14 @@ std::size_t PackedWeights::read_bytes() const {
   return static_cast<std::size_t>(ceil_div(depth, group) * group * columns) * element_size(precision) + beside;
 }
 
-PackedWeights take_weights(Workspace::Frame& frame, Precision precision, index depth, index panels) {
+PackedWeights weights_of(Precision precision, index depth, index panels) {
   const index stride = ceil_div(depth, half_width) * half_width * panel_width;  // as many rows as are transposed at once
-  PackedWeights packed{precision, depth, panels, nullptr, stride};
-  packed.data = frame.take<std::byte>(panels * stride * static_cast<index>(element_size(precision)));
+  return {precision, depth, panels, nullptr, stride};
+}
+
+PackedWeights take_weights(Workspace::Frame& frame, Precision precision, index depth, index panels) {
+  PackedWeights packed = weights_of(precision, depth, panels);
+  packed.data = frame.take<std::byte>(panels * packed.stride * static_cast<index>(element_size(precision)));
   if (precision == Precision::int8) {
     packed.scales = frame.take<float>(panels * panel_width);
     packed.sums = frame.take<std::int32_t>(panels * panel_width);

@@ -31,12 +31,13 @@ struct PackedWeights {
   float* scales = nullptr;       // (panels, 32); int8
   std::int32_t* sums = nullptr;  // the same
 
-
   static PackedWeights of(const Panels& p) { return {Precision::float32, p.rows, p.panels, p.data, p.stride}; }
   // What a product reads.
   std::size_t read_bytes() const;
 };
 
+// Without memory yet.
+PackedWeights weights_of(Precision precision, index depth, index panels);
 PackedWeights take_weights(Workspace::Frame& frame, Precision precision, index depth, index panels);
 void pack(const Team& team, const Packable& source, const PackedWeights& packed);  // in float32 or bfloat16
 // The columns of B are those of the matrix, half panel by half panel in the order of the map.

@@ -26,6 +26,29 @@ class Options(ctypes.Structure):
         ("top_p", c_double),
         ("min_p", c_double),
         ("repetition_penalty", c_double),
+        ("presence_penalty", c_double),
+        ("frequency_penalty", c_double),
+    )
+
+
+class BeamOptions(ctypes.Structure):
+    _fields_ = (
+        ("size", c_size_t),
+        ("max_tokens", c_int64),
+        ("width", c_int64),
+        ("best", c_int64),
+        ("length_penalty", c_double),
+    )
+
+
+class Beam(ctypes.Structure):
+    _fields_ = (
+        ("text", c_void_p),
+        ("length", c_size_t),
+        ("score", c_double),
+        ("log_probs", POINTER(c_float)),
+        ("tokens", c_size_t),
+        ("ended", c_int32),
     )
 
 
@@ -43,20 +66,27 @@ _SIGNATURES: dict[str, list[Any]] = {
     "decode": [c_void_p, POINTER(c_int32), c_size_t, c_char_p, c_size_t, POINTER(c_size_t)],
     "score": [c_void_p, POINTER(c_char_p), POINTER(c_size_t), c_size_t, c_int32, POINTER(c_double)],
     "generation_begin": [c_void_p, c_char_p, c_size_t, POINTER(Options), POINTER(c_void_p)],
-    "generation_next": [c_void_p, POINTER(c_char_p), POINTER(c_size_t)],
+    "generation_next": [c_void_p, POINTER(c_void_p), POINTER(c_size_t)],
     "state_begin": [c_void_p, POINTER(c_int32), POINTER(c_size_t), c_size_t, c_uint64, POINTER(c_void_p)],
     "state_copy": [c_void_p, POINTER(c_void_p)],
+    "state_select": [c_void_p, POINTER(c_size_t), c_size_t, POINTER(c_void_p)],
+    "state_join": [POINTER(c_void_p), c_size_t, POINTER(c_void_p)],
+    "state_reset": [c_void_p, c_size_t, POINTER(c_int32), c_size_t, c_uint64],
+    "beams_search": [c_void_p, c_char_p, c_size_t, POINTER(BeamOptions), POINTER(c_void_p)],
+    "beams_get": [c_void_p, c_size_t, POINTER(Beam)],
     "state_draw": [c_void_p, c_size_t, POINTER(Options), POINTER(c_int32), POINTER(c_float)],
     "state_read": [c_void_p, POINTER(c_int32), c_size_t, POINTER(c_float), POINTER(c_int32)],
 }
 for name, arguments in _SIGNATURES.items():
     getattr(LIBRARY, f"recurlm_{name}").argtypes = arguments
-for name in ("model_close", "generation_end", "state_free"):
+for name in ("model_close", "generation_end", "state_free", "beams_free"):
     getattr(LIBRARY, f"recurlm_{name}").argtypes = [c_void_p]
     getattr(LIBRARY, f"recurlm_{name}").restype = None
 for name in ("message", "version"):
     getattr(LIBRARY, f"recurlm_{name}").restype = c_char_p
 LIBRARY.recurlm_vocabulary_size.restype = c_int64
+LIBRARY.recurlm_beams_count.restype = c_size_t
+LIBRARY.recurlm_beams_count.argtypes = [c_void_p]
 for name in ("vocabulary_size", "bos_id", "end_id"):
     getattr(LIBRARY, f"recurlm_{name}").argtypes = [c_void_p]
 
@@ -86,6 +116,20 @@ class State:
         handle = c_void_p()
         call("state_copy", self._handle, byref(handle))
         return State(self._model, handle, self._streams)
+
+    def select(self, streams: list[int]) -> "State":
+        handle = c_void_p()
+        call("state_select", self._handle, (c_size_t * len(streams))(*streams), len(streams), byref(handle))
+        return State(self._model, handle, len(streams))
+
+    def join(self, *others: "State") -> "State":
+        handle, states = c_void_p(), (self, *others)
+        handles = (c_void_p * len(states))(*(state._handle.value for state in states))
+        call("state_join", handles, len(states), byref(handle))
+        return State(self._model, handle, sum(state._streams for state in states))
+
+    def reset(self, stream: int, ids: list[int], seed: int = 0) -> None:
+        call("state_reset", self._handle, stream, (c_int32 * len(ids))(*ids), len(ids), seed)
 
     def draw(self, count: int, **values: Any) -> tuple[Any, Any]:
         ids, log_probs = np.zeros((self._streams, count), np.int32), np.zeros((self._streams, count), np.float32)
@@ -143,16 +187,32 @@ class Model:
     def generate(self, prompt: str, **values: Any) -> str:
         handle, chosen, encoded = c_void_p(), options(**values), prompt.encode()
         call("generation_begin", self._handle, encoded, len(encoded), byref(chosen), byref(handle))
-        piece, length, text = c_char_p(), c_size_t(), b""
+        piece, length, text = c_void_p(), c_size_t(), b""
         try:
             while True:
                 call("generation_next", handle, byref(piece), byref(length))
                 if piece.value is None:
                     return text.decode()
-                assert len(piece.value) == length.value > 0
-                text += piece.value
+                assert length.value > 0
+                text += _text_at(piece.value, length.value)
         finally:
             LIBRARY.recurlm_generation_end(handle)
+
+    def beam_search(self, prompt: str, **values: Any) -> list[tuple[str, float, list[float], bool]]:
+        handle, chosen, encoded = c_void_p(), BeamOptions(), prompt.encode()
+        LIBRARY.recurlm_beam_options_init(byref(chosen))
+        for name, value in values.items():
+            setattr(chosen, name, value)
+        call("beams_search", self._handle, encoded, len(encoded), byref(chosen), byref(handle))
+        found, beam = [], Beam()
+        try:
+            for place in range(LIBRARY.recurlm_beams_count(handle)):
+                call("beams_get", handle, place, byref(beam))
+                text = _text_at(beam.text, beam.length).decode()
+                found.append((text, beam.score, beam.log_probs[: beam.tokens], bool(beam.ended)))
+            return found
+        finally:
+            LIBRARY.recurlm_beams_free(handle)
 
     def begin(self, prompts: list[list[int]], seed: int = 0) -> State:
         flat = [token for prompt in prompts for token in prompt]
@@ -161,6 +221,12 @@ class Model:
         ids, bounds = (c_int32 * len(flat))(*flat), (c_size_t * len(offsets))(*offsets)
         call("state_begin", self._handle, ids, bounds, len(prompts), seed, byref(handle))
         return State(self, handle, len(prompts))
+
+
+def _text_at(address: int, length: int) -> bytes:
+    text = ctypes.string_at(address, length + 1)
+    assert text[-1] == 0
+    return text[:-1]
 
 
 def _pointer(array: Any, kind: Any) -> Any:

@@ -29,14 +29,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.fixture(scope="module", params=[(v, p) for v in VARIANTS for p in ("float32", "bfloat16", "int8")], ids=str)
+@pytest.fixture(
+    scope="module",
+    params=[(v, p, packed) for v in VARIANTS for p in ("float32", "bfloat16", "int8") for packed in (False, True)],
+    ids=str,
+)
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[LanguageModel, Model]:
-    variant, precision = request.param
+    variant, precision, packed = request.param
     folder = tmp_path_factory.mktemp("capi")
     lm = LanguageModel(units=20, seed=1, **VARIANTS[variant])
     lm.fit(samples.text_file(folder), epochs=1, batch_size=4, window=16, learning_rate=1e-2, verbose=False)
     lm = lm if precision == "float32" else lm.quantize(precision)
-    lm.save(folder / "model")
+    lm.save(folder / "model", packed=packed)
     return lm, Model(folder / "model")
 
 
@@ -73,6 +77,7 @@ def test_scores(pair: tuple[LanguageModel, Model], end: bool) -> None:
         {"temperature": 0.0},
         {"temperature": 0.8, "top_k": 5, "seed": 3},
         {"top_p": 0.9, "min_p": 0.02, "repetition_penalty": 1.2, "seed": 4},
+        {"presence_penalty": 0.7, "frequency_penalty": 0.2, "seed": 5},
         {"max_tokens": 0},
     ],
     ids=str,
@@ -81,6 +86,15 @@ def test_generation(pair: tuple[LanguageModel, Model], values: dict[str, Any]) -
     lm, model = pair
     expected = lm.generate("the ", **{"max_tokens": 200, "seed": 0, **values})
     assert model.generate("the ", **values) == expected
+
+
+def test_beam_search(pair: tuple[LanguageModel, Model]) -> None:
+    lm, model = pair
+    options = {"max_tokens": 12, "width": 5, "best": 3, "length_penalty": 0.6}
+    expected = lm.beam_search("the ", **options)  # type: ignore[arg-type]
+    found = model.beam_search("the ", **options)
+    assert found == [(e.text, e.score, e.log_probs.tolist(), e.ended) for e in expected]
+    assert len(found) == 3
 
 
 def test_texts_that_were_learned_apart_end(tmp_path: Path) -> None:
@@ -93,6 +107,10 @@ def test_texts_that_were_learned_apart_end(tmp_path: Path) -> None:
         name = model.generate("", temperature=0.3, seed=seed)
         assert name == lm.generate(temperature=0.3, seed=seed)
         assert name in {"anna", "otto", "bob"}
+    found = model.beam_search("", best=3)
+    assert [text for text, *_ in found] == [each.text for each in lm.beam_search(best=3)]
+    assert {text for text, *_ in found} >= {"anna", "bob"}
+    assert all(ended and len(log_probs) == len(text) + 1 for text, _, log_probs, ended in found)
 
 
 def test_streams_go_on_token_by_token(folder: Path) -> None:
@@ -110,6 +128,22 @@ def test_streams_go_on_token_by_token(folder: Path) -> None:
     for row, prompt in zip(ids, ("the cat", "a"), strict=True):
         whole, known = lm.score([prompt + lm.tokenizer.decode(row), prompt])
         assert float(read[list(ids[:, 0]).index(row[0])].sum()) == pytest.approx(whole - known, abs=1e-4)
+
+
+def test_streams_that_come_and_go(folder: Path) -> None:
+    model = Model(folder)
+    prompts = [[model.bos_id, *model.encode(text)] for text in (b"the cat", b"a", b"dog")]
+    alone = [model.begin([prompt], seed=s).draw(9)[0][0].tolist() for s, prompt in enumerate(prompts)]
+    first = model.begin([prompts[0]], seed=0)
+    begun = first.draw(4)[0][0].tolist()
+    state = first.join(model.begin([prompts[1]], seed=1))
+    ids, _ = state.draw(5)
+    assert begun + ids[0].tolist() == alone[0]
+    assert ids[1].tolist() == alone[1][:5]
+    state = state.select([1, 0])
+    state.reset(1, prompts[2], seed=2)
+    ids, _ = state.draw(4)
+    assert ids.tolist() == [alone[1][5:], alone[2][:4]]
 
 
 def test_many_threads_get_what_one_gets(folder: Path) -> None:
@@ -149,6 +183,31 @@ def test_files_that_are_missing(tmp_path: Path, folder: Path) -> None:
     assert "Is a directory" in failure(IO_ERROR, lambda: Model(copied))
 
 
+def _saved(tmp_path: Path, folder: Path, packed: bool) -> Path:
+    if packed:
+        LanguageModel.load(folder).save(tmp_path / "packed", packed=True)
+    return tmp_path / "packed" if packed else folder
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"units": 40}, "has another shape or type"),
+        ({"units": 2**31}, "has another shape or type"),
+        ({"layers": 3}, 'the array "cells.2.kernel" is missing'),
+        ({"layers": 1}, "there are arrays that no part of the model has"),
+        ({"precision": "int8"}, "has another shape or type"),
+        ({"kind": "language_model"}, "No such file"),
+    ],
+)
+def test_packed_files_that_do_not_fit(tmp_path: Path, folder: Path, change: dict[str, Any], message: str) -> None:
+    packed = _saved(tmp_path, folder, True)
+    config = json.loads((packed / "config.json").read_text()) | change
+    (packed / "config.json").write_text(json.dumps(config))
+    status = IO_ERROR if "kind" in change else DAMAGED_FILE
+    assert message in failure(status, lambda: Model(packed))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -171,13 +230,14 @@ def test_configurations_that_do_not_fit(tmp_path: Path, folder: Path, change: di
     assert message in failure(DAMAGED_FILE, lambda: Model(copied))
 
 
-def test_damaged_files(tmp_path: Path, folder: Path) -> None:
+@pytest.mark.parametrize("packed", [False, True])
+def test_damaged_files(tmp_path: Path, folder: Path, packed: bool) -> None:
     """Bytes changed or cut off: refused, or a model all the same, where only weights or names have changed."""
-    copied = tmp_path / "copied"
+    copied, folder = tmp_path / "copied", _saved(tmp_path, folder, packed)
     shutil.copytree(folder, copied)
     rng = np.random.default_rng(5)
     refused = 0
-    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+    for name in ("config.json", "tokenizer.json", "packed.safetensors" if packed else "model.safetensors"):
         whole = (folder / name).read_bytes()
         for _ in range(150):
             changed = bytearray(whole)
@@ -204,8 +264,8 @@ def test_damaged_files(tmp_path: Path, folder: Path) -> None:
         ({"repetition_penalty": 0.0}, "repetition_penalty must be above 0"),
         ({"max_tokens": -1}, "max_tokens must be at least 0"),
         ({"seed": 2**63}, "seed must be below 2^63"),
-        ({"size": 3}, "options must be initialised with recurlm_options_init"),
-        ({"size": 1000}, "options must be initialised with recurlm_options_init"),
+        ({"size": 3}, "options must be initialised with their init function"),
+        ({"size": 1000}, "options must be initialised with their init function"),
     ],
 )
 def test_options_that_are_not_possible(folder: Path, values: dict[str, Any], message: str) -> None:
@@ -221,6 +281,17 @@ def test_texts_and_ids_that_are_not_possible(folder: Path) -> None:
     assert "ids must be from 0" in failure(INVALID_ARGUMENT, lambda: model.begin([[0, -1]]))
     assert "at least one id" in failure(INVALID_ARGUMENT, lambda: model.begin([[0], []]))
     state = model.begin([[0]])
+    assert "streams must be from 0" in failure(INVALID_ARGUMENT, lambda: state.select([1]))
+    assert "stream must be from 0" in failure(INVALID_ARGUMENT, lambda: state.reset(1, [0]))
+    assert "ids must not be empty" in failure(INVALID_ARGUMENT, lambda: state.reset(0, []))
+    assert "of one model" in failure(INVALID_ARGUMENT, lambda: state.join(Model(folder).begin([[0]])))
+    for values, message in [
+        ({"width": 0}, "width must be from 1"),
+        ({"best": 5}, "best must be from 1 to width"),
+        ({"max_tokens": -1}, "max_tokens must be at least 0"),
+        ({"length_penalty": float("nan")}, "length_penalty must be"),
+    ]:
+        assert message in failure(INVALID_ARGUMENT, lambda values=values: model.beam_search("", **values))  # type: ignore[misc]
     assert "ids must be from 0" in failure(INVALID_ARGUMENT, lambda: state.read([[model.size]]))
 
 
@@ -228,9 +299,10 @@ def test_null_is_refused_and_given_back() -> None:
     for name, arguments in library._SIGNATURES.items():
         nothing = [0 if kind in (ctypes.c_size_t, ctypes.c_int32, ctypes.c_uint64) else None for kind in arguments]
         assert failure(INVALID_ARGUMENT, lambda name=name, nothing=nothing: library.call(name, *nothing))
-    for name in ("model_close", "generation_end", "state_free"):
+    for name in ("model_close", "generation_end", "state_free", "beams_free"):
         getattr(LIBRARY, f"recurlm_{name}")(None)
     LIBRARY.recurlm_options_init(None)
+    LIBRARY.recurlm_beam_options_init(None)
 
 
 # As others use it -----------------------------------------------------------------------------------------------------

@@ -18,6 +18,7 @@
 
 #include "cpu/isa.h"
 #include "cpu/threads.h"
+#include "infer/decoder.h"
 #include "infer/scoring.h"
 
 // Sanitizers bring an allocator of their own, which may ask the system for memory at any time.
@@ -102,10 +103,10 @@ PackedModel make_model(Precision precision, CellKind kind) {
 void check_scores(const PackedModel& model) {
   const std::vector<std::vector<std::int32_t>> prompts{{7}, {7, 11, 2}, {7, 11, 5, 299}, {7, 11, 2}};
   constexpr index count = 9;
-  DecodingState state = begin(model, prompts, 5, {0});
+  DecodingState state = begin(model, prompts, 5, banning({0}));
   std::vector<std::int32_t> drawn(prompts.size() * count);
   std::vector<float> log_probs(drawn.size());
-  generate(model, state, count, Sampling{1.2, 0, 0.95, 0.0, 1.1}, {}, drawn.data(), log_probs.data());
+  generate(model, state, count, {Sampling{1.2, 0, 0.95, 0.0, 1.1}}, {}, {drawn.data(), log_probs.data()});
   std::vector<std::int32_t> ids;
   std::vector<index> offsets{0};
   for (std::size_t s = 0; s < prompts.size(); ++s) {
@@ -122,7 +123,7 @@ void check_scores(const PackedModel& model) {
 }
 
 void generate_tokens(const PackedModel& model, DecodingState& state, index count, std::vector<std::int32_t>& ids) {
-  generate(model, state, count, Sampling{0.9, 40, 0.9, 0.01, 1.05}, {}, ids.data(), nullptr);
+  generate(model, state, count, {Sampling{0.9, 40, 0.9, 0.01, 1.05}}, {}, {ids.data()});
 }
 
 #ifdef RECURLM_COUNTS_ALLOCATIONS

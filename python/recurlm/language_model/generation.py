@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from .._core import PackedModel, Sampling
 from ..checks import check_integer, is_number
 from ..text.tokenizer import TextDecoder, Tokenizer
-from ..typing import Ids
+from ..typing import Float, Ids
 
 # Tokens drawn in one call of the core: few at first, so that a stream starts at once, then enough to hide the call.
 _FIRST_DRAW, _DRAW = 4, 32
@@ -20,24 +22,32 @@ _TEMPERATURES = (1e-3, 1e3)
 
 
 def make_sampling(
-    temperature: float, top_k: int, top_p: float, min_p: float, repetition_penalty: float, classes: int
+    classes: int,
+    *,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+    presence_penalty: float = 0.0,
+    frequency_penalty: float = 0.0,
 ) -> Sampling:
     """How to draw one of ``classes``.
 
     Raises:
         TypeError, ValueError: an argument is no number, or not possible.
     """
-    numbers = {"temperature": temperature, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty}
+    numbers = {
+        "temperature": temperature, "top_p": top_p, "min_p": min_p, "repetition_penalty": repetition_penalty,
+        "presence_penalty": presence_penalty, "frequency_penalty": frequency_penalty,
+    }  # fmt: skip
     for name, value in numbers.items():
         if not is_number(value):
             raise TypeError(f"{name} must be a number, got {value!r}")
     least, most = _TEMPERATURES
     if temperature != 0 and not least <= temperature <= most:
         raise ValueError(f"temperature must be 0, or from {least} to {most:.0f}, got {temperature}")
-    top_k = min(check_integer("top_k", top_k, 0), classes)
-    return Sampling(
-        temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
-    )
+    return Sampling(top_k=min(check_integer("top_k", top_k, 0), classes), **numbers)
 
 
 def check_stops(stop: str | Sequence[str]) -> list[str]:
@@ -53,6 +63,34 @@ def undrawn_ids(tokenizer: Tokenizer, separate_texts: bool) -> tuple[Ids, Ids]:
     unknown = [] if tokenizer.unknown_id is None else [tokenizer.unknown_id]
     banned, ends = (unknown, tokenizer.end_ids) if separate_texts else ([*tokenizer.end_ids, *unknown], ())
     return np.array(banned, np.int32), np.array(ends, np.int32)
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """A text that a beam search has found.
+
+    Attributes:
+        text: what follows the prompt.
+        score: by which it was chosen.
+        log_probs: of each token, (tokens,), with that of the end where it has ended.
+        ended: whether the model ended it, or it was cut off.
+    """
+
+    text: str
+    score: float
+    log_probs: Float
+    ended: bool
+
+    @property
+    def log_prob(self) -> float:
+        """Of the whole, in nats."""
+        return math.fsum(self.log_probs)
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer, prompt: str, ends: Ids, ids: Ids, log_probs: Float, score: float) -> Continuation:
+        ended = len(ids) > 0 and bool(ids[-1] in ends)
+        text = tokenizer.decoder(prompt).decode(ids[: len(ids) - ended], final=True)
+        return cls(text, score, log_probs, ended)
 
 
 class StoppedText:

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import math
-import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal, overload
-
-import numpy as np
-import numpy.typing as npt
+from typing import Any
 
 from ..callbacks import Callback
 from ..checks import check_factor, check_integer, is_integer
 from ..model import Model
 from ..pickling import Reduced
 from ..precision import Precision, check_training_precision
-from ..seeding import check_seed
 from ..text import tokenizers
 from ..text.corpus import Data, PathLike, Texts, build_corpus
 from ..text.tokenizer import Tokenizer, encode_named
@@ -25,19 +19,17 @@ from . import storage
 from .architecture import Architecture
 from .evaluation import Evaluation, evaluate_adapting, evaluate_streams, evaluate_texts
 from .fitting import Checkpoints, Run
-from .generation import StoppedText, check_stops, generate_pieces, make_sampling, undrawn_ids
 from .history import TrainingHistory
 from .options import FitOptions, shows_options
 from .pickling import reduce_language_model
 from .progress import Progress
-from .scoring import TextScore, compile_model, log_probs
+from .running import RunningModel
+from .scoring import compile_model
 from .sources import corpus_folder, read_sources
 from .weights import ModelWeights
 
-Doubles = npt.NDArray[np.float64]
 
-
-class LanguageModel:
+class LanguageModel(RunningModel):
     """A recurrent network that predicts the next token of a text.
 
     Args:
@@ -225,9 +217,8 @@ class LanguageModel:
         """How well the model predicts ``data``: a file, a list of ``Path`` read as one text, or a list of texts.
 
         One text is read as one stream, its state carried from the first token to the last; ``streams`` > 1 is faster
-        and a little pessimistic, since each stream starts from nothing. Every text of a list starts from nothing.
-
-        The ends of these, which ``fit`` counts as tokens in its losses, are not counted.
+        and a little pessimistic, since each stream starts from nothing. Every text of a list starts from nothing; their
+        ends, which ``fit`` counts as tokens in its losses, are not counted.
 
         With ``adapt``, a copy of the model learns from every 32 tokens of a stream once it has predicted them, by a
         step of SGD with that learning rate (dynamic evaluation; Krause et al., 2018): 0.3 to 1 is a start.
@@ -259,101 +250,6 @@ class LanguageModel:
         """``evaluate(data).perplexity``."""
         return self.evaluate(data).perplexity
 
-    @overload
-    def score(self, texts: Sequence[str], *, details: Literal[False] = False, eos: bool = False) -> Doubles: ...
-    @overload
-    def score(self, texts: Sequence[str], *, details: Literal[True], eos: bool = False) -> list[TextScore]: ...
-    def score(self, texts: Sequence[str], *, details: bool = False, eos: bool = False) -> Doubles | list[TextScore]:
-        """Log-probability of each text in nats, from its first token on; the same alone and in a batch.
-
-        Args:
-            texts: texts themselves, not files.
-            details: return a ``TextScore`` for each text: the log-probability of each token, a flag for unknown words.
-            eos: include the end: ``<eos>`` of words and BPE, else the ``<bos>`` after each text of a learned list.
-
-        Returns:
-            float64 of shape (texts,), or a list of ``TextScore``.
-        """
-        if isinstance(texts, str):
-            raise TypeError("texts must be a list of str, got one str")
-        model = self.weights.packed()  # before texts are encoded: where there is none, fit is what is missing
-        end = np.array([self.tokenizer.end_id] if eos else [], np.int32)
-        ids = [np.append(encode_named(self.tokenizer, text, f"texts[{i}]"), end) for i, text in enumerate(texts)]
-        values = log_probs(model, ids, self.tokenizer.bos_id)
-        if not details:
-            return np.array([math.fsum(row) for row in values], np.float64)
-        return [TextScore.of(self.tokenizer, tokens, row) for tokens, row in zip(ids, values, strict=True)]
-
-    # Generation --------------------------------------------------------------------------------------------------
-
-    @overload
-    def generate(
-        self, prompt: str = ..., max_tokens: int = ..., *, temperature: float = ..., top_k: int = ...,
-        top_p: float = ..., min_p: float = ..., repetition_penalty: float = ..., stop: str | Sequence[str] = ...,
-        seed: int | None = ..., stream: Literal[False] = ..., samples: None = ...,
-    ) -> str: ...  # fmt: skip
-    @overload
-    def generate(
-        self, prompt: str = ..., max_tokens: int = ..., *, temperature: float = ..., top_k: int = ...,
-        top_p: float = ..., min_p: float = ..., repetition_penalty: float = ..., stop: str | Sequence[str] = ...,
-        seed: int | None = ..., stream: Literal[False] = ..., samples: int,
-    ) -> list[str]: ...  # fmt: skip
-    @overload
-    def generate(
-        self, prompt: str = ..., max_tokens: int = ..., *, temperature: float = ..., top_k: int = ...,
-        top_p: float = ..., min_p: float = ..., repetition_penalty: float = ..., stop: str | Sequence[str] = ...,
-        seed: int | None = ..., stream: Literal[True], samples: None = ...,
-    ) -> Iterator[str]: ...  # fmt: skip
-    def generate(
-        self,
-        prompt: str = "",
-        max_tokens: int = 200,
-        *,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        stop: str | Sequence[str] = (),
-        seed: int | None = None,
-        stream: bool = False,
-        samples: int | None = None,
-    ) -> str | list[str] | Iterator[str]:
-        """Continue ``prompt``; the result does not repeat it.
-
-        Args:
-            max_tokens: the most tokens drawn for a sample.
-            temperature: 0 always takes the most probable token; 1 draws from the model's distribution.
-            top_k: draw among the k most probable only (0: all).
-            top_p: draw among the most probable that together have this probability.
-            min_p: draw among tokens at least this probable, relative to the most probable one.
-            repetition_penalty: above 1, tokens seen before become less probable.
-            stop: a sample ends before any of these strings.
-            seed: the same seed gives the same text; None draws one.
-            stream: return an iterator of pieces, as they are drawn.
-            samples: return a list of so many continuations.
-
-        Raises:
-            ValueError: an option is not possible, or ``prompt`` has a character that is not in the vocabulary.
-        """
-        if stream and samples is not None:
-            raise ValueError("stream gives the pieces of one text: leave samples out")
-        max_tokens = check_integer("max_tokens", max_tokens, 0)
-        count = check_integer("samples", 1 if samples is None else samples, 1)
-        seed = secrets.randbits(63) if seed is None else check_seed(seed)
-        model = self.weights.packed()
-        stops = check_stops(stop)
-        tokenizer = self.tokenizer
-        ids = np.append(np.int32(tokenizer.bos_id), encode_named(tokenizer, prompt, "prompt"))
-        texts = [StoppedText(tokenizer.decoder(prompt), stops) for _ in range(count)]
-        sampling = make_sampling(temperature, top_k, top_p, min_p, repetition_penalty, tokenizer.vocabulary_size)
-        banned, ends = undrawn_ids(tokenizer, self.separate_texts)
-        pieces = generate_pieces(model, ids, texts, max_tokens, sampling, seed, banned, ends)
-        if stream:
-            return (piece for (piece,) in pieces if piece)
-        joined = ["".join(parts) for parts in zip(*pieces, strict=True)]
-        return joined[0] if samples is None else joined
-
     # Weights for running -----------------------------------------------------------------------------------------
 
     def quantize(self, precision: Precision = "int8") -> LanguageModel:
@@ -373,13 +269,16 @@ class LanguageModel:
 
     # Files -------------------------------------------------------------------------------------------------------
 
-    def save(self, folder: PathLike) -> None:
+    def save(self, folder: PathLike, *, packed: bool = False) -> None:
         """Save the model in ``folder``, in place of a model that is there; the folder is whole at any moment.
+
+        Args:
+            packed: as the C library maps it, which opens at once and is shared by processes; Python does not load it.
 
         Raises:
             ValueError: ``folder`` is there and holds something else.
         """
-        storage.save(self, Path(folder))
+        (storage.save_packed if packed else storage.save)(self, Path(folder))
 
     @classmethod
     def load(cls, folder: PathLike, *, check: bool = True) -> LanguageModel:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 KIND = "language_model"
+PACKED_KIND = "packed_language_model"
+_PACKED_FILES = ("config.json", "packed.safetensors", "tokenizer.json")
 _FILES = ("config.json", "model.safetensors", "tokenizer.json", "selftest.json", "history.json")
 
 # Instruction sets were measured to differ by at most 1.5e-6 in a log-probability; a damaged weight makes far more.
@@ -88,6 +90,15 @@ def save(lm: LanguageModel, folder: Path) -> None:
     with replace_folder(check_target(folder)) as temporary, lm.weights.reading():
         write(lm, temporary)
         _compare(lm, temporary)
+
+
+def save_packed(lm: LanguageModel, folder: Path) -> None:
+    """Replace the packed model in ``folder``, for the C library alone."""
+    target = files.check_target(folder, {"kind": PACKED_KIND}, _PACKED_FILES)
+    with replace_folder(target) as temporary:
+        write_json(temporary / "config.json", config(lm) | {"kind": PACKED_KIND})
+        atomic_write(temporary / "packed.safetensors", lm.weights.packed().packed_file())
+        atomic_write(temporary / "tokenizer.json", lm.tokenizer.to_json().encode())
 
 
 def _compare(lm: LanguageModel, folder: Path) -> None:
@@ -168,8 +179,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is not a recurlm model: it has no config.json")
     fields = read_json(path)
     if not isinstance(fields, dict) or fields.get("kind") != KIND:
-        kind = ": it is a Model, for Model.load" if isinstance(fields, dict) and fields.get("format") else ""
-        raise ValueError(f"{folder} is not a language model{kind or f': {path} does not say so'}")
+        raise ValueError(f"{folder} is not a language model: {_other_kind(fields) or f'{path} does not say so'}")
     if fields.get("format_version") != FORMAT_VERSION:
         raise ValueError(f"{path} has format_version {fields.get('format_version')!r}, expected {FORMAT_VERSION}")
     if not isinstance(fields.get("separate_texts"), bool) or not isinstance(fields.get("tokenizer"), str):
@@ -177,6 +187,14 @@ def read_config(folder: Path) -> dict[str, Any]:
     if fields.get("precision", "float32") not in PRECISIONS:
         raise ValueError(f"{path} has precision {fields['precision']!r}, expected one of {', '.join(PRECISIONS)}")
     return {name: value for name, value in fields.items() if name not in ("format_version", "kind")}
+
+
+def _other_kind(fields: Any) -> str:
+    if not isinstance(fields, dict):
+        return ""
+    if fields.get("kind") == PACKED_KIND:
+        return "it is one packed for the C library, made by recurlm pack from the one that Python loads"
+    return "it is a Model, for Model.load" if fields.get("format") else ""
 
 
 def _part(folder: Path, name: str) -> Path:
