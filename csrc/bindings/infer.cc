@@ -124,7 +124,7 @@ TokenBiases read_biases(py::handle banned, py::handle logit_bias, index classes)
 }
 
 std::unique_ptr<PyDecodingState> begin(const PackedModel& model, const py::sequence& prompts, std::uint64_t seed,
-                                       py::handle banned, py::handle logit_bias) {
+                                       py::handle banned, py::handle logit_bias, PrefixCache* cache) {
   std::vector<std::vector<std::int32_t>> ids;
   for (std::size_t s = 0; s < prompts.size(); ++s) {
     const py::object prompt = prompts[s];
@@ -132,8 +132,9 @@ std::unique_ptr<PyDecodingState> begin(const PackedModel& model, const py::seque
     if (ids.back().empty()) throw py::value_error("prompts[" + std::to_string(s) + "] must have at least one id");
   }
   TokenBiases biases = read_biases(banned, logit_bias, model.classes());
+  if (cache && !cache->belongs_to(model)) throw py::value_error("cache holds states of another model");
   py::gil_scoped_release release;
-  return std::make_unique<PyDecodingState>(recurlm::begin(model, ids, seed, std::move(biases)));
+  return std::make_unique<PyDecodingState>(recurlm::begin(model, ids, seed, std::move(biases), cache));
 }
 
 void require_usable(const PackedModel& model, const DecodingState& state) {
@@ -195,7 +196,35 @@ py::list search_beams(const PackedModel& model, PyDecodingState& state, index wi
   return result;
 }
 
-py::tuple score(const PackedModel& model, py::handle ids, py::handle offsets, std::int32_t first_id) {
+// Arrays for the scores of tokens.
+class ScoreArrays {
+ public:
+  ScoreArrays(const PackedModel& model, std::vector<index> shape, index alternatives) : alternatives_(alternatives) {
+    if (alternatives < 0 || alternatives > model.classes())
+      throw py::value_error("alternatives must be from 0 to the size of the vocabulary, not " + std::to_string(alternatives));
+    log_probs_ = py::array_t<float>(shape);
+    predictions_ = py::array_t<std::int32_t>(shape);
+    shape.push_back(alternatives);
+    alternative_ids_ = py::array_t<std::int32_t>(shape);
+    alternative_log_probs_ = py::array_t<float>(shape);
+  }
+
+  Scores scores() {
+    return {log_probs_.mutable_data(), predictions_.mutable_data(), alternatives_, alternative_ids_.mutable_data(),
+            alternative_log_probs_.mutable_data()};
+  }
+  py::tuple result() const {
+    if (alternatives_ == 0) return py::make_tuple(log_probs_, predictions_);
+    return py::make_tuple(log_probs_, predictions_, alternative_ids_, alternative_log_probs_);
+  }
+
+ private:
+  index alternatives_;
+  py::array_t<float> log_probs_, alternative_log_probs_;
+  py::array_t<std::int32_t> predictions_, alternative_ids_;
+};
+
+py::tuple score(const PackedModel& model, py::handle ids, py::handle offsets, std::int32_t first_id, index alternatives) {
   const py::array bounds = checked_array<std::int64_t>(offsets, "offsets", {any_extent}, Access::read);
   const auto* data = static_cast<const std::int64_t*>(bounds.data());
   const std::vector<index> starts(data, data + bounds.size());
@@ -206,15 +235,13 @@ py::tuple score(const PackedModel& model, py::handle ids, py::handle offsets, st
     throw py::index_error("first_id is " + std::to_string(first_id) + "; ids must be from 0 to " +
                           std::to_string(model.vocabulary_size() - 1));
   const std::int32_t* tokens = read_ids(ids, "ids", {count}, model.classes());
-  py::array_t<float> log_probs(count);
-  py::array_t<std::int32_t> predictions(count);
-  float* log_prob_out = log_probs.mutable_data();
-  std::int32_t* prediction_out = predictions.mutable_data();
+  ScoreArrays arrays(model, {count}, alternatives);
+  const Scores scores = arrays.scores();
   {
     py::gil_scoped_release release;
-    score_texts(model, starts, tokens, first_id, log_prob_out, prediction_out);
+    score_texts(model, starts, tokens, first_id, scores);
   }
-  return py::make_tuple(log_probs, predictions);
+  return arrays.result();
 }
 
 py::tuple score_next(const PackedModel& model, PyDecodingState& state, py::handle ids) {
@@ -223,15 +250,13 @@ py::tuple score_next(const PackedModel& model, PyDecodingState& state, py::handl
   const index streams = use->size();
   const index steps = checked_array<std::int32_t>(ids, "ids", {streams, any_extent}, Access::read).shape(1);
   const std::int32_t* tokens = read_ids(ids, "ids", {streams, steps}, model.classes());
-  py::array_t<float> log_probs({streams, steps});
-  py::array_t<std::int32_t> predictions({streams, steps});
-  float* log_prob_out = log_probs.mutable_data();
-  std::int32_t* prediction_out = predictions.mutable_data();
+  ScoreArrays arrays(model, {streams, steps}, 0);
+  const Scores scores = arrays.scores();
   {
     py::gil_scoped_release release;
-    score_streams(model, *use, steps, tokens, log_prob_out, prediction_out);
+    score_streams(model, *use, steps, tokens, scores);
   }
-  return py::make_tuple(log_probs, predictions);
+  return arrays.result();
 }
 
 py::array_t<bool> finished(PyDecodingState& state) {
@@ -273,6 +298,10 @@ void bind_infer(py::module_& module) {
       .def(py::init(&make_sampling), py::kw_only(), arg("temperature") = 1.0, arg("top_k") = 0, arg("top_p") = 1.0,
            arg("min_p") = 0.0, arg("repetition_penalty") = 1.0, arg("presence_penalty") = 0.0,
            arg("frequency_penalty") = 0.0);
+  py::class_<PrefixCache>(module, "PrefixCache")
+      .def(py::init<std::size_t>(), arg("capacity"))
+      .def_property_readonly("nbytes", &PrefixCache::nbytes)
+      .def_property_readonly("tokens_found", &PrefixCache::tokens_found);
   py::class_<PyDecodingState>(module, "DecodingState")
       .def_property_readonly("streams", [](const PyDecodingState& state) { return state.peek().size(); })
       .def_property_readonly("finished", &finished)
@@ -286,12 +315,13 @@ void bind_infer(py::module_& module) {
       .def_property_readonly("nbytes", &PackedModel::nbytes)
       .def("packed_file", [](const PackedModel& model) { return py::bytes(write_safetensors(model.arrays())); })
       .def_property_readonly("read_bytes", &PackedModel::read_bytes)
-      .def("begin", &begin, arg("prompts"), arg("seed"), arg("banned") = py::none(), arg("logit_bias") = py::none())
+      .def("begin", &begin, arg("prompts"), arg("seed"), arg("banned") = py::none(), arg("logit_bias") = py::none(),
+           arg("cache") = py::none())
       .def("generate", &generate, arg("state"), arg("count"), arg("sampling"), arg("stop_ids") = py::none(),
            arg("log_probs") = true, arg("alternatives") = 0)
       .def("search_beams", &search_beams, arg("state"), py::kw_only(), arg("width") = 4, arg("max_tokens") = 200,
            arg("length_penalty") = 0.0, arg("best") = 1, arg("stop_ids") = py::none())
-      .def("score", &score, arg("ids"), arg("offsets"), arg("first_id"))
+      .def("score", &score, arg("ids"), arg("offsets"), arg("first_id"), arg("alternatives") = 0)
       .def("score_next", &score_next, arg("state"), arg("ids"));
 }
 

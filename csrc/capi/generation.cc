@@ -196,8 +196,8 @@ RECURLM_API recurlm_status recurlm_state_read(recurlm_state* state, const int32_
     require_ids(ids, all, network.classes());
     std::vector<float> own_log_probs(log_probs ? 0 : all);
     TokenIds own_predictions(predictions ? 0 : all);
-    score_streams(network, state->state, static_cast<index>(count), ids, log_probs ? log_probs : own_log_probs.data(),
-                  predictions ? predictions : own_predictions.data());
+    score_streams(network, state->state, static_cast<index>(count), ids,
+                  {log_probs ? log_probs : own_log_probs.data(), predictions ? predictions : own_predictions.data()});
   });
 }
 

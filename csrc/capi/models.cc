@@ -100,7 +100,7 @@ RECURLM_API recurlm_status recurlm_score(const recurlm_model* model, const char*
     }
     std::vector<float> each(ids.size());
     TokenIds predictions(ids.size());
-    score_texts(*lm.network, offsets, ids.data(), lm.tokenizer->bos_id(), each.data(), predictions.data());
+    score_texts(*lm.network, offsets, ids.data(), lm.tokenizer->bos_id(), {each.data(), predictions.data()});
     for (std::size_t i = 0; i < count; ++i) {
       log_probs[i] = std::accumulate(each.begin() + offsets[i], each.begin() + offsets[i + 1], 0.0);
       if (!std::isfinite(log_probs[i])) throw std::domain_error("the model's output is not finite");

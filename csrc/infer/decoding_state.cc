@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <utility>
 
 #include "infer/prefix_tree.h"
@@ -50,8 +51,41 @@ TokenBiases banning(const std::vector<std::int32_t>& ids) {
   return biases;
 }
 
+namespace {
+
+// Reads texts from the states of one stream, or from zero; that of text `tag` becomes that of stream `tag`.
+void read_texts(const PackedModel& model, const StreamStates* from, std::vector<Text> texts, DecodingState& state) {
+  PrefixTree tree(std::move(texts));
+  TreeReader reader(model, state.workspace);
+  if (from) reader.start(*from);
+  while (const Segment* segment = tree.next()) {
+    reader.read(*segment, tree);
+    for (index row = 0; row < segment->rows(); ++row)
+      for (const Text& text : tree.texts_of(*segment, row))
+        if (text.length == segment->end()) reader.copy_state(row, static_cast<index>(text.tag), state.states);
+  }
+}
+
+void read_prompts(const PackedModel& model, const std::vector<Text>& texts, PrefixCache& cache, DecodingState& state) {
+  // By what they go on from: the rest of each.
+  std::map<std::shared_ptr<const StreamStates>, std::vector<Text>> rests;
+  for (const Text& text : texts) {
+    const PrefixCache::Found found = cache.find(text.ids, text.length);
+    rests[found.states].push_back({text.ids + found.length, text.length - found.length, text.tag});
+  }
+  for (auto& [from, rest] : rests) {
+    for (const Text& text : rest)
+      if (text.length == 0 && from) state.states.replace(state.size(), static_cast<index>(text.tag), *from);
+    read_texts(model, from.get(), std::move(rest), state);
+  }
+  for (const Text& text : texts)
+    cache.keep(text.ids, text.length, state.states.select(state.size(), {static_cast<index>(text.tag)}));
+}
+
+}  // namespace
+
 DecodingState begin(const PackedModel& model, const std::vector<std::vector<std::int32_t>>& prompts, std::uint64_t seed,
-                    TokenBiases biases) {
+                    TokenBiases biases, PrefixCache* cache) {
   const auto classes = static_cast<std::size_t>(model.classes());
   std::stable_sort(biases.begin(), biases.end(), [](const TokenBias& a, const TokenBias& b) { return a.id < b.id; });
   const auto shared = std::make_shared<const TokenBiases>(std::move(biases));
@@ -66,14 +100,7 @@ DecodingState begin(const PackedModel& model, const std::vector<std::vector<std:
       if (static_cast<std::size_t>(id) < classes) streams.back().seen[static_cast<std::size_t>(id)] = 1;
   }
   DecodingState state(model, std::move(streams));
-  PrefixTree tree(std::move(texts));
-  TreeReader reader(model, state.workspace);
-  while (const Segment* segment = tree.next()) {
-    reader.read(*segment, tree);
-    for (index row = 0; row < segment->rows(); ++row)
-      for (const Text& text : tree.texts_of(*segment, row))
-        if (text.length == segment->end()) reader.copy_state(row, static_cast<index>(text.tag), state.states);
-  }
+  cache ? read_prompts(model, texts, *cache, state) : read_texts(model, nullptr, std::move(texts), state);
   return state;
 }
 

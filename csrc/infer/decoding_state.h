@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "infer/layer_stack.h"
+#include "infer/prefix_cache.h"
 
 namespace recurlm {
 
@@ -62,9 +63,10 @@ struct DecodingState {
   explicit DecodingState(std::uint64_t model_id) : model_id(model_id) {}
 };
 
-// Each prompt has at least one id, all ids are in range. Prompts that begin alike are read together. Stream s gets the number s.
+// Each prompt has at least one id, all ids are in range. Prompts that begin alike are read together, and from where a text in the
+// cache leaves them, which then holds them too. Stream s gets the number s.
 DecodingState begin(const PackedModel& model, const std::vector<std::vector<std::int32_t>>& prompts, std::uint64_t seed,
-                    TokenBiases biases = {});
+                    TokenBiases biases = {}, PrefixCache* cache = nullptr);
 TokenBiases banning(const std::vector<std::int32_t>& ids);
 
 }  // namespace recurlm

@@ -26,27 +26,46 @@ SoftmaxTotal total_of(const SoftmaxRow& row) {
   return total;
 }
 
-// A sorted list that the few that are wanted are inserted in: blocks whose maximum is too low are passed over.
-void most_probable(const SoftmaxRow& row, const SoftmaxTotal& total, index count, std::int32_t* ids, float* log_probs) {
-  constexpr float none = -std::numeric_limits<float>::infinity();
-  std::fill_n(ids, count, -1);
-  std::fill_n(log_probs, count, none);
-  float* logits = log_probs;  // until the end
-  for (index b = 0; b < row.block_count(); ++b) {
-    if (!(row.blocks[b].maximum > logits[count - 1])) continue;
-    for (index v = b * block_classes; v < std::min(row.classes, (b + 1) * block_classes); ++v) {
-      if (!(row.logits[v] > logits[count - 1])) continue;
-      index place = count - 1;
-      for (; place > 0 && row.logits[v] > logits[place - 1]; --place) {
-        ids[place] = ids[place - 1];
-        logits[place] = logits[place - 1];
-      }
-      ids[place] = static_cast<std::int32_t>(v);
-      logits[place] = row.logits[v];
+namespace {
+
+// A sorted list that the few that are wanted are inserted in.
+struct Greatest {
+  const index count;
+  std::int32_t* places;
+  float* values;
+
+  Greatest(index count, std::int32_t* places, float* values) : count(count), places(places), values(values) {
+    std::fill_n(places, count, -1);
+    std::fill_n(values, count, -std::numeric_limits<float>::infinity());
+  }
+  bool takes(float value) const { return value > values[count - 1]; }
+  void offer(float value, index place) const {
+    if (!takes(value)) return;
+    index at = count - 1;
+    for (; at > 0 && value > values[at - 1]; --at) {
+      places[at] = places[at - 1];
+      values[at] = values[at - 1];
     }
+    places[at] = static_cast<std::int32_t>(place);
+    values[at] = value;
+  }
+};
+
+}  // namespace
+
+void greatest(index size, const float* values, index count, std::int32_t* places, float* found) {
+  const Greatest list(count, places, found);
+  for (index i = 0; i < size; ++i) list.offer(values[i], i);
+}
+
+void most_probable(const SoftmaxRow& row, const SoftmaxTotal& total, index count, std::int32_t* ids, float* log_probs) {
+  const Greatest list(count, ids, log_probs);
+  for (index b = 0; b < row.block_count(); ++b) {
+    if (!list.takes(row.blocks[b].maximum)) continue;
+    for (index v = b * block_classes; v < std::min(row.classes, (b + 1) * block_classes); ++v) list.offer(row.logits[v], v);
   }
   for (index i = 0; i < count; ++i)
-    if (ids[i] >= 0) log_probs[i] = total.log_prob(logits[i]);
+    if (ids[i] >= 0) log_probs[i] = total.log_prob(log_probs[i]);
 }
 
 OutputLayer::OutputLayer(Workspace::Frame& frame, const PackedModel& model, int threads)

@@ -32,6 +32,9 @@ struct SoftmaxTotal {
 
 SoftmaxTotal total_of(const SoftmaxRow& row);
 
+// The `count` greatest of so many values above -infinity, in descending order, of equals the first; behind them -1 and -infinity.
+void greatest(index size, const float* values, index count, std::int32_t* places, float* found);
+
 // The `count` most probable classes of a row of scale 1, in descending order, of equals the first; -1 where fewer have a logit above
 // -infinity. The maxima of the blocks may be too high.
 void most_probable(const SoftmaxRow& row, const SoftmaxTotal& total, index count, std::int32_t* ids, float* log_probs);

@@ -65,6 +65,8 @@ class TreeReader {
  public:
   TreeReader(const PackedModel& model, Workspace& workspace) : model_(model), workspace_(workspace), states_(model, 1) {}
 
+  // Where the root stands, in place of zero.
+  void start(const StreamStates& states) { states_ = states; }
   // The outputs of the top layer, (T, B, H), go to visit while they are there.
   template <typename Visit>
   void read(const Segment& segment, const PrefixTree& tree, Visit&& visit) {

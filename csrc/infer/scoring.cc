@@ -19,16 +19,11 @@ constexpr index most_rows = 256;
 // Texts that are read side by side: enough rows for whole tiles of a product.
 constexpr index most_texts = 64;
 
-struct Results {
-  float* log_probs;
-  std::int32_t* predictions;
-};
-
 // Collects outputs of the top layer, and projects them as often as there are enough.
 class Scorer {
  public:
   // For a team of at most `threads`.
-  Scorer(const PackedModel& model, const Results& results, int threads);
+  Scorer(const PackedModel& model, const Scores& scores, int threads);
 
   // h (H) predicts what follows; add_target: that `target` does, for place `at` of the results.
   void add_row(const float* h);
@@ -43,28 +38,33 @@ class Scorer {
   void project(const Team& team) const;
   void read_block(index block, index row, index rows, const float* logits) const;
   void resolve(index row) const;
+  void resolve_alternatives(index row, const SoftmaxTotal& total, index at) const;
 
   const PackedModel& model_;
-  const Results results_;
+  const Scores scores_;
   Workspace workspace_;
   Workspace::Frame frame_{workspace_};
   const int threads_;
   const OutputLayer output_;
   float *h_, *rooms_;       // (rows, H); for each thread (rows, block_classes)
   SoftmaxBlock* blocks_;    // (rows, blocks)
+  std::int32_t* best_ids_;  // (rows, blocks, A) the most probable of each block, and their logits
+  float* best_logits_;
   index rows_ = 0;
   std::vector<Wanted> targets_;
   std::vector<std::size_t> first_target_;  // of each row
 };
 
-Scorer::Scorer(const PackedModel& model, const Results& results, int threads)
+Scorer::Scorer(const PackedModel& model, const Scores& scores, int threads)
     : model_(model),
-      results_(results),
+      scores_(scores),
       threads_(std::min(threads, threads_for(model.projection_operations() * most_rows))),
       output_(frame_, model, threads_),
       h_(frame_.take<float>(most_rows * model.output_units())),
       rooms_(frame_.take<float>(threads_ * most_rows * block_classes)),
-      blocks_(frame_.take<SoftmaxBlock>(most_rows * output_.blocks())) {}
+      blocks_(frame_.take<SoftmaxBlock>(most_rows * output_.blocks())),
+      best_ids_(frame_.take<std::int32_t>(most_rows * output_.blocks() * scores.alternatives)),
+      best_logits_(frame_.take<float>(most_rows * output_.blocks() * scores.alternatives)) {}
 
 void Scorer::add_row(const float* h) {
   if (rows_ == most_rows) finish();
@@ -101,10 +101,12 @@ void Scorer::project(const Team& team) const {
 // What is wanted of a block of logits, before the next one takes its room: statistics, and the targets' logits.
 void Scorer::read_block(index block, index row, index rows, const float* logits) const {
   for (index r = row; r < row + rows; ++r, logits += block_classes) {
-    blocks_[r * output_.blocks() + block] = kernels::table().softmax_block(output_.block_size(block), logits, 1.0f);
+    const index at = r * output_.blocks() + block, count = scores_.alternatives;
+    blocks_[at] = kernels::table().softmax_block(output_.block_size(block), logits, 1.0f);
+    if (count > 0) greatest(output_.block_size(block), logits, count, best_ids_ + at * count, best_logits_ + at * count);
     for (std::size_t i = first_target_[static_cast<std::size_t>(r)]; i < first_target_[static_cast<std::size_t>(r) + 1]; ++i)
       if (targets_[i].target / block_classes == block)
-        results_.log_probs[targets_[i].at] = logits[targets_[i].target % block_classes];
+        scores_.log_probs[targets_[i].at] = logits[targets_[i].target % block_classes];
   }
 }
 
@@ -112,9 +114,24 @@ void Scorer::resolve(index row) const {
   const SoftmaxTotal total = total_of({model_.classes(), nullptr, blocks_ + row * output_.blocks(), 1.0});
   const double log_sum = std::log(total.sum);
   for (std::size_t i = first_target_[static_cast<std::size_t>(row)]; i < first_target_[static_cast<std::size_t>(row) + 1]; ++i) {
-    float& log_prob = results_.log_probs[targets_[i].at];
+    float& log_prob = scores_.log_probs[targets_[i].at];
     log_prob = static_cast<float>(static_cast<double>(log_prob) - total.maximum - log_sum);
-    results_.predictions[targets_[i].at] = total.at;
+    scores_.predictions[targets_[i].at] = total.at;
+    if (scores_.alternatives > 0) resolve_alternatives(row, total, targets_[i].at);
+  }
+}
+
+// The greatest of the greatest of each block.
+void Scorer::resolve_alternatives(index row, const SoftmaxTotal& total, index at) const {
+  const index count = scores_.alternatives, all = output_.blocks() * count;
+  const std::int32_t* best_ids = best_ids_ + row * all;
+  std::int32_t* ids = scores_.alternative_ids + at * count;
+  float* log_probs = scores_.alternative_log_probs + at * count;
+  greatest(all, best_logits_ + row * all, count, ids, log_probs);
+  for (index i = 0; i < count; ++i) {
+    if (ids[i] < 0) break;
+    log_probs[i] = total.log_prob(log_probs[i]);
+    ids[i] = static_cast<std::int32_t>(ids[i] / count * block_classes) + best_ids[ids[i]];
   }
 }
 
@@ -151,9 +168,9 @@ std::vector<Batch> make_batches(std::vector<Text> texts, int threads) {
 // Batches, one after another, in the same memory.
 class BatchScorer {
  public:
-  BatchScorer(const PackedModel& model, const std::vector<index>& offsets, const std::int32_t* ids, const Results& results,
+  BatchScorer(const PackedModel& model, const std::vector<index>& offsets, const std::int32_t* ids, const Scores& scores,
               int threads)
-      : model_(model), offsets_(offsets), ids_(ids), scorer_(model, results, threads) {}
+      : model_(model), offsets_(offsets), ids_(ids), scorer_(model, scores, threads) {}
 
   void score(const Batch& batch);
 
@@ -203,7 +220,7 @@ void for_each_in_parallel(int threads, std::size_t count, Make&& make, Visit&& v
 }  // namespace
 
 void score_texts(const PackedModel& model, const std::vector<index>& offsets, const std::int32_t* ids, std::int32_t first_id,
-                 float* log_probs, std::int32_t* predictions) {
+                 const Scores& scores) {
   std::vector<std::int32_t> inputs(static_cast<std::size_t>(offsets.back()));
   std::vector<Text> texts;
   for (std::size_t i = 0; i + 1 < offsets.size(); ++i) {
@@ -214,12 +231,11 @@ void score_texts(const PackedModel& model, const std::vector<index>& offsets, co
     std::copy_n(ids + first, length - 1, input + 1);
     texts.push_back({input, length, i});
   }
-  const Results results{log_probs, predictions};
   const double work = (model.recurrent_operations() + model.projection_operations()) * static_cast<double>(inputs.size());
   const int threads = threads_for(work);
   // Threads that have texts of their own never wait for one another; where these are few, all work on each.
   const bool apart = static_cast<index>(texts.size()) >= 4 * threads;
-  const auto make = [&] { return std::make_unique<BatchScorer>(model, offsets, ids, results, apart ? 1 : threads); };
+  const auto make = [&] { return std::make_unique<BatchScorer>(model, offsets, ids, scores, apart ? 1 : threads); };
   const std::vector<Batch> batches = make_batches(std::move(texts), apart ? threads : 1);
   if (apart) {
     for_each_in_parallel(threads, batches.size(), make, [&](BatchScorer& own, std::size_t i) { own.score(batches[i]); });
@@ -229,11 +245,10 @@ void score_texts(const PackedModel& model, const std::vector<index>& offsets, co
   }
 }
 
-void score_streams(const PackedModel& model, DecodingState& state, index steps, const std::int32_t* ids, float* log_probs,
-                   std::int32_t* predictions) {
+void score_streams(const PackedModel& model, DecodingState& state, index steps, const std::int32_t* ids, const Scores& scores) {
   const index streams = state.size(), units = model.output_units();
   if (steps == 0 || streams == 0) return;
-  Scorer scorer(model, {log_probs, predictions}, get_num_threads());
+  Scorer scorer(model, scores, get_num_threads());
   const index most_steps = std::max(PrefixTree::most_positions / streams, index{1});
   for (index first = 0; first < steps; first += most_steps) {
     const index count = std::min(steps - first, most_steps);

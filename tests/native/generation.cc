@@ -116,7 +116,7 @@ void check_scores(const PackedModel& model) {
   }
   std::vector<float> scores(ids.size());
   std::vector<std::int32_t> predictions(ids.size());
-  score_texts(model, offsets, ids.data(), prompts[0][0], scores.data(), predictions.data());
+  score_texts(model, offsets, ids.data(), prompts[0][0], {scores.data(), predictions.data()});
   for (std::size_t s = 0; s < prompts.size(); ++s)
     require(std::memcmp(scores.data() + offsets[s + 1] - count, log_probs.data() + s * count, count * sizeof(float)) == 0,
             "scores differ from what generation reported");

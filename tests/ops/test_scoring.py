@@ -12,8 +12,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from recurlm import _core
-from tests.ops import packed
+from tests.ops import calls, packed
 from tests.ops.packed import MIXED, PRECISIONS, Shape
+from tests.ops.test_decoder import from_logits
 from tests.reference.cases import CellSpec, Float32, Int32
 
 LSTM, GRU, RNN = CellSpec("lstm"), CellSpec("gru"), CellSpec("rnn")
@@ -348,3 +349,23 @@ def test_bad_calls() -> None:
         model.score_next(state, np.zeros((3, 2), np.int32).T)
     with pytest.raises(ValueError, match="state was begun by another model"):
         packed.make(SMALL).model.score_next(state, np.zeros((2, 1), np.int32))
+
+
+# Alternatives --------------------------------------------------------------------------------------------------------
+
+
+def test_alternatives_of_texts(isa: str, threads: int) -> None:
+    """In the place of each token the most probable ones, over several blocks of classes; of equal ones the first."""
+    logits = np.round(np.random.default_rng(6).normal(size=600), 1)
+    model = from_logits(logits)
+    tokens, offsets = np.arange(5, 12, dtype=np.int32), np.array([0, 3, 3, 7], np.int64)
+    order = np.argsort(-logits, kind="stable")
+    for count in (1, 7, 600):
+        log_probs, predictions, top_ids, top_log_probs = model.score(tokens, offsets, 0, count)
+        assert top_ids.tolist() == [order[:count].tolist()] * 7
+        np.testing.assert_array_equal(predictions, top_ids[:, 0])
+        expected = logits - np.log(np.exp(logits).sum())
+        calls.assert_close(top_log_probs, np.tile(expected[order[:count]], (7, 1)), 1e-5)
+        np.testing.assert_array_equal(log_probs, model.score(tokens, offsets, 0)[0])
+    with pytest.raises(ValueError, match="alternatives must be from 0"):
+        model.score(tokens, offsets, 0, 601)

@@ -68,8 +68,9 @@ class PackedModel:
         seed: int,
         banned: Ids | None = None,
         logit_bias: tuple[Ids, Float] | None = None,
+        cache: PrefixCache | None = None,
     ) -> DecodingState:
-        """Read each prompt (at least one id) from the zero state.
+        """Read each prompt (at least one id) from the zero state, or from where a text in ``cache`` leaves it.
 
         ``banned`` ids are never drawn; ``logit_bias`` (ids, biases) is added to logits before anything is drawn.
         """
@@ -118,15 +119,32 @@ class PackedModel:
         sum(log_probs) / ((5 + n) / 6) ** length_penalty (Wu et al., 2016).
         """
 
-    def score(self, ids: Ids, offsets: npt.NDArray[np.int64], first_id: int) -> tuple[Float, Ids]:
+    @overload
+    def score(self, ids: Ids, offsets: npt.NDArray[np.int64], first_id: int) -> tuple[Float, Ids]: ...
+    @overload
+    def score(
+        self, ids: Ids, offsets: npt.NDArray[np.int64], first_id: int, alternatives: int
+    ) -> tuple[Float, Ids, Ids, Float]:
         """Log-probability of each id, and the most probable one in its place, both of the shape of ``ids``.
 
         Text i is ``ids[offsets[i]:offsets[i + 1]]``, read from the zero state after ``first_id``. What texts begin with
-        in common is read once; the result is that of each text alone.
+        in common is read once; the result is that of each text alone. With ``alternatives`` also the ids and
+        log-probabilities of so many that are the most probable in the place of each, (tokens, alternatives).
         """
 
     def score_next(self, state: DecodingState, ids: Ids) -> tuple[Float, Ids]:
         """The same for the next tokens of the streams of ``state``, (streams, steps), which reads them."""
+
+@final
+class PrefixCache:
+    """States after prompts that were read by one model, at most ``capacity`` bytes of them. Safe to share by threads."""
+
+    def __init__(self, capacity: int) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def tokens_found(self) -> int:
+        """Tokens that needed no reading, so far."""
 
 @final
 class DecodingState:
