@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "bindings/arrays.h"
@@ -151,11 +152,17 @@ std::vector<Sampling> read_sampling(py::handle sampling, index streams) {
   return each;
 }
 
+// How many are wanted, 0 for None.
+index checked_alternatives(const PackedModel& model, std::optional<index> wanted) {
+  if (wanted && (*wanted < 0 || *wanted > model.classes()))
+    throw py::value_error("alternatives must be from 0 to the size of the vocabulary, not " + std::to_string(*wanted));
+  return wanted.value_or(0);
+}
+
 py::tuple generate(const PackedModel& model, PyDecodingState& state, index count, py::handle sampling, py::handle stop_ids,
-                   bool log_probs, index alternatives) {
+                   bool log_probs, std::optional<index> wanted) {
   if (count < 0) throw py::value_error("count must be at least 0, not " + std::to_string(count));
-  if (alternatives < 0 || alternatives > model.classes())
-    throw py::value_error("alternatives must be from 0 to the size of the vocabulary, not " + std::to_string(alternatives));
+  const index alternatives = checked_alternatives(model, wanted);
   const auto stops = id_vector(stop_ids, "stop_ids", model.classes());
   const PyDecodingState::Use use(state);
   require_usable(model, *use);
@@ -170,7 +177,7 @@ py::tuple generate(const PackedModel& model, PyDecodingState& state, index count
     generate(model, *use, count, each, stops, drawn);
   }
   py::object log_probs_or_none = log_probs ? py::object(log_prob_array) : py::none();
-  if (alternatives == 0) return py::make_tuple(ids, log_probs_or_none);
+  if (!wanted) return py::make_tuple(ids, log_probs_or_none);
   return py::make_tuple(ids, log_probs_or_none, alternative_ids, alternative_log_probs);
 }
 
@@ -199,12 +206,11 @@ py::list search_beams(const PackedModel& model, PyDecodingState& state, index wi
 // Arrays for the scores of tokens.
 class ScoreArrays {
  public:
-  ScoreArrays(const PackedModel& model, std::vector<index> shape, index alternatives) : alternatives_(alternatives) {
-    if (alternatives < 0 || alternatives > model.classes())
-      throw py::value_error("alternatives must be from 0 to the size of the vocabulary, not " + std::to_string(alternatives));
+  ScoreArrays(const PackedModel& model, std::vector<index> shape, std::optional<index> wanted)
+      : wanted_(wanted), alternatives_(checked_alternatives(model, wanted)) {
     log_probs_ = py::array_t<float>(shape);
     predictions_ = py::array_t<std::int32_t>(shape);
-    shape.push_back(alternatives);
+    shape.push_back(alternatives_);
     alternative_ids_ = py::array_t<std::int32_t>(shape);
     alternative_log_probs_ = py::array_t<float>(shape);
   }
@@ -214,17 +220,19 @@ class ScoreArrays {
             alternative_log_probs_.mutable_data()};
   }
   py::tuple result() const {
-    if (alternatives_ == 0) return py::make_tuple(log_probs_, predictions_);
+    if (!wanted_) return py::make_tuple(log_probs_, predictions_);
     return py::make_tuple(log_probs_, predictions_, alternative_ids_, alternative_log_probs_);
   }
 
  private:
-  index alternatives_;
+  const std::optional<index> wanted_;
+  const index alternatives_;
   py::array_t<float> log_probs_, alternative_log_probs_;
   py::array_t<std::int32_t> predictions_, alternative_ids_;
 };
 
-py::tuple score(const PackedModel& model, py::handle ids, py::handle offsets, std::int32_t first_id, index alternatives) {
+py::tuple score(const PackedModel& model, py::handle ids, py::handle offsets, std::int32_t first_id,
+                std::optional<index> alternatives) {
   const py::array bounds = checked_array<std::int64_t>(offsets, "offsets", {any_extent}, Access::read);
   const auto* data = static_cast<const std::int64_t*>(bounds.data());
   const std::vector<index> starts(data, data + bounds.size());
@@ -250,7 +258,7 @@ py::tuple score_next(const PackedModel& model, PyDecodingState& state, py::handl
   const index streams = use->size();
   const index steps = checked_array<std::int32_t>(ids, "ids", {streams, any_extent}, Access::read).shape(1);
   const std::int32_t* tokens = read_ids(ids, "ids", {streams, steps}, model.classes());
-  ScoreArrays arrays(model, {streams, steps}, 0);
+  ScoreArrays arrays(model, {streams, steps}, std::nullopt);
   const Scores scores = arrays.scores();
   {
     py::gil_scoped_release release;
@@ -318,10 +326,10 @@ void bind_infer(py::module_& module) {
       .def("begin", &begin, arg("prompts"), arg("seed"), arg("banned") = py::none(), arg("logit_bias") = py::none(),
            arg("cache") = py::none())
       .def("generate", &generate, arg("state"), arg("count"), arg("sampling"), arg("stop_ids") = py::none(),
-           arg("log_probs") = true, arg("alternatives") = 0)
+           arg("log_probs") = true, arg("alternatives") = py::none())
       .def("search_beams", &search_beams, arg("state"), py::kw_only(), arg("width") = 4, arg("max_tokens") = 200,
            arg("length_penalty") = 0.0, arg("best") = 1, arg("stop_ids") = py::none())
-      .def("score", &score, arg("ids"), arg("offsets"), arg("first_id"), arg("alternatives") = 0)
+      .def("score", &score, arg("ids"), arg("offsets"), arg("first_id"), arg("alternatives") = py::none())
       .def("score_next", &score_next, arg("state"), arg("ids"));
 }
 

@@ -1,7 +1,7 @@
 """Running a trained model."""
 
 from collections.abc import Sequence
-from typing import final, overload
+from typing import Literal, final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -91,10 +91,10 @@ class PackedModel:
         count: int,
         sampling: Sampling | Sequence[Sampling],
         stop_ids: Ids | None = None,
-        log_probs: bool = True,
+        log_probs: Literal[True] = True,
         *,
         alternatives: int,
-    ) -> tuple[Ids, Float | None, Ids, Float]:
+    ) -> tuple[Ids, Float, Ids, Float]:
         """Draw up to ``count`` tokens a stream: ids and the unmodified model's log-probabilities, (streams, count).
 
         ``sampling`` is for all, or one for each stream. A stream that drew a stop id is finished: what follows is -1
@@ -137,7 +137,7 @@ class PackedModel:
 
 @final
 class PrefixCache:
-    """States after prompts that were read by one model, at most ``capacity`` bytes of them. Safe to share by threads."""
+    """States after prompts that one model has read, at most ``capacity`` bytes of them. Threads may share it."""
 
     def __init__(self, capacity: int) -> None: ...
     @property

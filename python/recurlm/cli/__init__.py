@@ -43,14 +43,14 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     # Imported here, because the core refuses to load where the environment asks for what this machine lacks.
-    from . import convert, demo, evaluate, generate, info, inspect, pack, plot, quantize, score, train, tune
+    from . import convert, demo, evaluate, generate, info, inspect, pack, plot, quantize, score, serve, train, tune
 
     parser = argparse.ArgumentParser(
         prog="recurlm", description="Train and use recurrent language models on CPUs.", allow_abbrev=False
     )
     parser.add_argument("--version", action="version", version=f"recurlm {__version__}")
     verbs = parser.add_subparsers(metavar="VERB", required=True)
-    for verb in (train, tune, evaluate, generate, score, inspect, plot, quantize, pack, convert, info, demo):
+    for verb in (train, tune, evaluate, generate, score, inspect, plot, quantize, pack, convert, serve, info, demo):
         verb.add_parser(verbs)
     return parser
 

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def needing(extra: str) -> Iterator[None]:
+def needing(extra: str, what: str = "this format") -> Iterator[None]:
     """ImportError with one sentence where an import in this block does not find what ``extra`` brings."""
     try:
         yield
     except ImportError as error:
         missing = error.name or "a library"
-        raise ImportError(f"this format needs {missing}: pip install 'recurlm[{extra}]'") from None
+        raise ImportError(f"{what} needs {missing}: pip install 'recurlm[{extra}]'") from None

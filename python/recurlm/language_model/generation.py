@@ -100,7 +100,7 @@ class StoppedText:
         self._decoder = decoder
         self._stop = stop
         self._held = ""
-        self.finished = False
+        self.finished = self.stopped = False  # ``stopped``: by a stop string
 
     def push(self, ids: Sequence[int] | Ids, final: bool = False) -> str:
         """The text that ``ids`` make certain."""
@@ -109,7 +109,8 @@ class StoppedText:
         text = self._held + self._decoder.decode(ids, final)
         # The stop string that is complete first counts: which one that is does not depend on the pieces.
         found = [(start + len(stop), start) for stop in self._stop if (start := text.find(stop)) >= 0]
-        self.finished = bool(found) or final
+        self.stopped = bool(found)
+        self.finished = self.stopped or final
         if self.finished:
             return text[: min(found)[1]] if found else text
         kept = max((_overlap(text, stop) for stop in self._stop), default=0)

@@ -1,0 +1,227 @@
+"""The server's routes."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from importlib.resources import files
+from typing import Any
+
+import anyio.to_thread
+import numpy as np
+from fastapi import FastAPI, Request
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import HTMLResponse, Response, StreamingResponse
+
+from ..language_model import LanguageModel
+from ..language_model.scoring import log_probs
+from ..text.tokenizer import encode_named
+from ..typing import Ids
+from .completion import Completion
+from .engine import BusyError, Engine
+from .http import BodyLimit, Counted, PlainJSON, add_error_handlers, to_json
+from .limits import Limits
+from .metrics import Metrics
+from .protocol import CompletionRequest, RequestError, ScoreRequest
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
+_PATHS = frozenset({"/", "/v1/completions", "/v1/models", "/v1/score", "/healthz", "/metrics", "/openapi.json"})
+_EVENT_SECONDS = 0.02  # between two events of a stream
+
+
+class Service:
+    """What the routes do.
+
+    Args:
+        name: of the model, as requests call it.
+        metrics: counts.
+    """
+
+    def __init__(self, lm: LanguageModel, name: str, limits: Limits, metrics: Metrics):
+        self.name, self._lm, self._limits, self.metrics = name, lm, limits, metrics
+        self._created = int(time.time())
+        self._engine: Engine | None = None
+        self._scoring = anyio.CapacityLimiter(1)  # one at a time: each uses all cores
+
+    @asynccontextmanager
+    async def running(self, _: FastAPI) -> AsyncIterator[None]:
+        self._engine = Engine(self._lm, self._limits, self.metrics)
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(self._engine.close, 0.0)
+
+    @property
+    def model_card(self) -> dict[str, Any]:
+        return {"id": self.name, "object": "model", "created": self._created, "owned_by": "recurlm"}
+
+    def check_name(self, name: str | None) -> None:
+        if name is not None and name != self.name:
+            message = f"there is no model {name!r}: this server has {self.name!r}"
+            raise RequestError(message, status=404, param="model", code="model_not_found")
+
+    async def complete(self, body: CompletionRequest, request: Request) -> Response:
+        self.check_name(body.model)
+        assert self._engine is not None
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+        completion = Completion(body, self._engine, self.name, lambda: _set_from_thread(loop, changed))
+        if body.echo and body.logprobs is not None:
+            await anyio.to_thread.run_sync(completion.score_prompts, limiter=self._scoring)
+        try:
+            self._engine.submit(*completion.jobs)
+        except BusyError as error:
+            raise RequestError(str(error), status=429) from None
+        self.metrics.prompt_tokens.inc(completion.usage()["prompt_tokens"])
+        if body.stream:
+            return StreamingResponse(_events(completion, changed), media_type="text/event-stream")
+        try:
+            await _until(completion, changed, request)
+        finally:
+            completion.cancel()
+        if completion.error is not None:
+            raise RequestError(str(completion.error), status=500)
+        return PlainJSON(completion.response())
+
+    async def score(self, body: ScoreRequest) -> dict[str, Any]:
+        self.check_name(body.model)
+        return await anyio.to_thread.run_sync(self._score, body, limiter=self._scoring)
+
+    def _score(self, body: ScoreRequest) -> dict[str, Any]:
+        tokenizer = self._lm.tokenizer
+        end = np.array([tokenizer.end_id] if body.end else [], np.int32)
+        try:
+            encoded: list[Ids] = [
+                np.append(encode_named(tokenizer, text, f"texts[{i}]"), end) for i, text in enumerate(body.texts)
+            ]
+        except ValueError as error:
+            raise RequestError(str(error), param="texts") from None
+        tokens = sum(map(len, encoded))
+        if tokens > self._limits.tokens:
+            raise RequestError(f"texts must have at most {self._limits.tokens} tokens together", param="texts")
+        self.metrics.prompt_tokens.inc(tokens)
+        values = log_probs(self._lm.weights.packed(), encoded, tokenizer.bos_id)
+        sums = [float(row.sum(dtype=np.float64)) for row in values]
+        if not np.isfinite(sums).all():
+            raise RequestError("the model's output is not finite", status=500)
+        data = [
+            {"object": "score", "index": i, "log_prob": total, "tokens": len(ids)}
+            for i, (total, ids) in enumerate(zip(sums, encoded, strict=True))
+        ]
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return {"object": "list", "model": self.name, "data": data, "usage": usage}
+
+
+def make_app(
+    lm: LanguageModel, name: str = "recurlm", limits: Limits | None = None, hosts: Sequence[str] = LOOPBACK
+) -> FastAPI:
+    """An ASGI application that serves ``lm``.
+
+    Args:
+        name: of the model, as requests call it.
+        hosts: by which the server may be called, ``"*"`` for any: pages of elsewhere cannot reach one on this machine
+            by a name of their own.
+    """
+    limits, metrics = limits or Limits(), Metrics()
+    service = Service(lm, name, limits, metrics)
+    # Its pages of documentation would load scripts from the network.
+    app = FastAPI(
+        title="recurlm", docs_url=None, redoc_url=None, lifespan=service.running, default_response_class=PlainJSON
+    )
+    add_error_handlers(app)
+    app.add_middleware(BodyLimit, most=limits.body)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(Counted, metrics=metrics, paths=_PATHS)
+    _add_routes(app, service)
+    return app
+
+
+def _add_routes(app: FastAPI, service: Service) -> None:
+    @app.post("/v1/completions", response_model=None)
+    async def completions(body: CompletionRequest, request: Request) -> Response:
+        """Continue prompts."""
+        return await service.complete(body, request)
+
+    @app.post("/v1/score")
+    async def score(body: ScoreRequest) -> dict[str, Any]:
+        """Log-probabilities of texts, in nats."""
+        return await service.score(body)
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        """The model of this server."""
+        return {"object": "list", "data": [service.model_card]}
+
+    @app.get("/v1/models/{name:path}")
+    async def model(name: str) -> dict[str, Any]:
+        """What is known of a model."""
+        service.check_name(name)
+        return service.model_card
+
+    @app.get("/healthz")
+    async def health() -> dict[str, str]:
+        """Whether the server is there."""
+        return {"status": "ok"}
+
+    @app.get("/metrics", response_class=Response)
+    async def metrics() -> Response:
+        """Counts and times, in the format of Prometheus."""
+        return Response(service.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/", response_class=HTMLResponse, include_in_schema=False)
+    async def page() -> str:
+        return (files(__package__) / "page.html").read_text(encoding="utf-8")
+
+
+def _set_from_thread(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(event.set)
+
+
+async def _until(completion: Completion, changed: asyncio.Event, request: Request) -> None:
+    """Until the completion is done, or nobody waits for it any more."""
+    done = asyncio.ensure_future(_wait(completion, changed))
+    gone = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait({done, gone}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (done, gone):
+            task.cancel()
+
+
+async def _wait(completion: Completion, changed: asyncio.Event) -> None:
+    while not completion.done:
+        await changed.wait()
+        changed.clear()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _events(completion: Completion, changed: asyncio.Event) -> AsyncIterator[bytes]:
+    """Server-sent events, what is ready in one every few milliseconds."""
+    try:
+        while True:
+            done = completion.done
+            if completion.error is not None:
+                yield _event(RequestError(str(completion.error), status=500).body())
+                return
+            if events := b"".join(map(_event, completion.events())):
+                yield events
+            if done:
+                break
+            await changed.wait()
+            changed.clear()
+            await asyncio.sleep(_EVENT_SECONDS)
+        if (last := completion.last_event()) is not None:
+            yield _event(last)
+        yield b"data: [DONE]\n\n"
+    finally:
+        completion.cancel()
+
+
+def _event(content: dict[str, Any]) -> bytes:
+    return b"data: " + to_json(content) + b"\n\n"

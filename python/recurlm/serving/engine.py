@@ -1,0 +1,214 @@
+"""Continuous batching: one thread steps all texts in flight together; they join and leave between its rounds."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .._core import DecodingState, PackedModel, PrefixCache, Sampling
+from ..language_model import LanguageModel
+from ..language_model.generation import undrawn_ids
+from ..typing import Float, Ids
+from .limits import Limits
+from .metrics import Metrics
+from .text import Drawn, GrowingText
+
+# A round is as many steps as take about this long: short enough to join and to stream, long enough to hide the call.
+_ROUND_SECONDS = 0.01
+_MOST_STEPS = 64
+
+
+class BusyError(Exception):
+    """So many requests wait already that this one is refused."""
+
+
+@dataclass(eq=False)
+class Job:
+    """Texts that continue one prompt.
+
+    Args:
+        prompt: ids, at least one.
+        texts: what is drawn goes to these, one for each sample.
+        alternatives: how many they want to know in the place of each token.
+        notify: called by the engine's thread when texts have grown, if ``streams``, and when all have ended.
+        deadline: when texts end as they are, on the clock of ``time.monotonic``.
+    """
+
+    prompt: Ids
+    seed: int
+    sampling: Sampling
+    logit_bias: tuple[Ids, Float] | None
+    texts: list[GrowingText]
+    alternatives: int
+    streams: bool
+    notify: Callable[[], None]
+    deadline: float
+    error: Exception | None = None
+    cancelled: bool = False  # set by whoever waits no longer
+
+    @property
+    def done(self) -> bool:
+        return self.error is not None or all(text.finished for text in self.texts)
+
+
+@dataclass(eq=False)
+class _Row:
+    """A stream of the state: one text of a job."""
+
+    job: Job
+    text: GrowingText
+
+
+@dataclass
+class _Pace:
+    """How long a step takes, by the last rounds."""
+
+    seconds: float = 1e-3
+
+    def steps(self) -> int:
+        return max(1, min(_MOST_STEPS, int(_ROUND_SECONDS / self.seconds)))
+
+    def record(self, seconds: float, steps: int) -> None:
+        self.seconds += 0.3 * (seconds / steps - self.seconds)
+
+
+@dataclass(eq=False)
+class Engine:
+    """Draws for any number of callers.
+
+    What a text gets is a function of its job alone, not of the others that are drawn with it.
+    """
+
+    lm: LanguageModel
+    limits: Limits
+    metrics: Metrics
+    _waiting: deque[Job] = field(default_factory=deque)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
+    _closing: bool = False
+    _rows: list[_Row] = field(default_factory=list)
+    _state: DecodingState | None = None
+    _pace: _Pace = field(default_factory=_Pace)
+
+    def __post_init__(self) -> None:
+        self._model: PackedModel = self.lm.weights.packed()
+        self._cache = PrefixCache(self.limits.cache)
+        self._banned, self._ends = undrawn_ids(self.lm.tokenizer, self.lm.separate_texts)
+        self._thread = threading.Thread(target=self._run, name="recurlm engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def ends(self) -> Ids:
+        """Ids that end a text and are no part of it."""
+        return self._ends
+
+    @property
+    def banned(self) -> Ids:
+        """Ids that are never drawn."""
+        return self._banned
+
+    def submit(self, *jobs: Job) -> None:
+        """Begin to draw as soon as there is room: all of these jobs, or none.
+
+        Raises:
+            BusyError: too many wait already, or the engine is closing.
+        """
+        with self._changed:
+            if self._closing:
+                raise BusyError("the server is shutting down")
+            if self._waiting and len(self._waiting) + len(jobs) > self.limits.waiting:
+                raise BusyError("too many requests are waiting: try again later")
+            self._waiting.extend(jobs)
+            self._changed.notify()
+
+    def close(self, seconds: float) -> None:
+        """Take no more jobs; end those that are not done after so many seconds as they are."""
+        with self._changed:
+            self._closing = True
+            for job in [*self._waiting, *(row.job for row in self._rows)]:
+                job.deadline = min(job.deadline, time.monotonic() + seconds)
+            self._changed.notify()
+        self._thread.join()
+
+    # The engine's thread -----------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (jobs := self._next_jobs()) is not None:
+            self._round(jobs)
+
+    def _round(self, jobs: list[Job]) -> None:
+        try:
+            self._admit(jobs)
+            self._draw()
+        except Exception as error:  # whatever it is, those who wait must learn of it
+            self._fail(jobs, error)
+
+    def _next_jobs(self) -> list[Job] | None:
+        """Those that there is room for, as soon as there is something to do; None at the end."""
+        with self._changed:
+            while not self._waiting and not self._rows:
+                if self._closing:
+                    return None
+                self._changed.wait()
+            jobs, room = [], self.limits.streams - len(self._rows)
+            while self._waiting and len(self._waiting[0].texts) <= room:
+                jobs.append(self._waiting.popleft())
+                room -= len(jobs[-1].texts)
+            self.metrics.waiting.set(len(self._waiting))
+            return jobs
+
+    def _admit(self, jobs: list[Job]) -> None:
+        states = [] if self._state is None else [self._state]
+        for job in jobs:
+            if not job.cancelled and not job.done:
+                prompts = [job.prompt] * len(job.texts)
+                states.append(self._model.begin(prompts, job.seed, self._banned, job.logit_bias, self._cache))
+                self._rows += [_Row(job, text) for text in job.texts]
+            else:
+                job.notify()
+        if len(states) > (self._state is not None):
+            self._state = states[0] if len(states) == 1 else DecodingState.join(states)
+        self.metrics.cached_tokens.set(self._cache.tokens_found)
+
+    def _draw(self) -> None:
+        if self._state is None:
+            return
+        rows, start = self._rows, time.perf_counter()
+        steps = min(self._pace.steps(), max(row.text.left for row in rows))
+        sampling, alternatives = [row.job.sampling for row in rows], max(row.job.alternatives for row in rows)
+        drawn = self._model.generate(self._state, steps, sampling, self._ends, alternatives=alternatives)
+        seconds = time.perf_counter() - start
+        self._pace.record(seconds, steps)
+        self.metrics.round(len(rows), steps, seconds)
+        for row, ids, log_probs, other_ids, other_log_probs in zip(rows, *drawn, strict=True):
+            wanted = row.job.alternatives
+            row.text.push(Drawn(ids, log_probs, other_ids[:, :wanted], other_log_probs[:, :wanted]))
+        self._release()
+
+    def _release(self) -> None:
+        """Let those go that are done, and tell whoever waits."""
+        now, kept = time.monotonic(), []
+        for place, row in enumerate(self._rows):
+            if now >= row.job.deadline or row.job.cancelled:
+                row.text.cut()
+            if not row.text.finished:
+                kept.append(place)
+        for job in {id(row.job): row.job for row in self._rows}.values():
+            if job.streams or job.done:
+                job.notify()
+        if len(kept) == len(self._rows):
+            return
+        self._rows = [self._rows[place] for place in kept]
+        self._state = self._state.select(np.array(kept, np.int32)) if kept and self._state is not None else None
+        self.metrics.active.set(len(self._rows))
+
+    def _fail(self, jobs: list[Job], error: Exception) -> None:
+        failed = {id(job): job for job in [*jobs, *(row.job for row in self._rows)]}
+        self._rows, self._state = [], None
+        for job in failed.values():
+            job.error = error
+            job.notify()

@@ -1,0 +1,132 @@
+"""What stands between the network and the application: limits, errors in the form of OpenAI's, counting."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .metrics import Metrics
+from .protocol import RequestError
+
+_BODY_SECONDS = 30.0  # for the whole of a request to come in
+
+
+class PlainJSON(JSONResponse):
+    """JSON in ASCII: any text can be sent, half of a surrogate pair in a message too."""
+
+    def render(self, content: Any) -> bytes:
+        return to_json(content)
+
+
+def to_json(content: Any) -> bytes:
+    return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def error_response(error: RequestError) -> PlainJSON:
+    return PlainJSON(error.body(), error.status)
+
+
+class BodyLimit:
+    """Reads the body of a request before the application sees it, so that one too long or too slow never does."""
+
+    def __init__(self, app: ASGIApp, most: int):
+        self._app, self._most = app, most
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            return await self._app(scope, receive, send)
+        try:
+            body = await asyncio.wait_for(self._read(receive), _BODY_SECONDS)
+        except RequestError as error:
+            return await error_response(error)(scope, receive, send)
+        except asyncio.TimeoutError:
+            slow = RequestError("the request took too long to come in", status=408)
+            return await error_response(slow)(scope, receive, send)
+        if body is None:
+            return None  # nobody is there any more
+        whole: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+        async def replay() -> Message:
+            return whole.pop() if whole else await receive()
+
+        return await self._app(scope, replay, send)
+
+    async def _read(self, receive: Receive) -> bytes | None:
+        parts, size, more = [], 0, True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                return None
+            parts.append(message.get("body", b""))
+            size, more = size + len(parts[-1]), message.get("more_body", False)
+            if size > self._most:
+                raise RequestError(f"the request is longer than {self._most} bytes", status=413)
+        return b"".join(parts)
+
+
+class Counted:
+    """Counts requests and takes their time."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, paths: frozenset[str]):
+        self._app, self._metrics, self._paths = app, metrics, paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        path = scope["path"] if scope["path"] in self._paths else "other"
+        start = time.perf_counter()
+
+        async def counting(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self._metrics.requests.labels(path, str(message["status"])).inc()
+            await send(message)
+
+        try:
+            await self._app(scope, receive, counting)
+        finally:
+            self._metrics.seconds.labels(path).observe(time.perf_counter() - start)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Every error is a JSON object with one sentence."""
+
+    async def on_request_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestError)
+        return error_response(error)
+
+    async def on_validation_error(_: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        return error_response(_first_of(error))
+
+    async def on_http_error(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        sentence = {404: f"there is no {request.url.path}", 405: f"{request.url.path} does not take {request.method}"}
+        message = sentence.get(error.status_code, str(error.detail))
+        response = error_response(RequestError(message, status=error.status_code))
+        response.headers.update(error.headers or {})
+        return response
+
+    app.add_exception_handler(RequestError, on_request_error)
+    app.add_exception_handler(RequestValidationError, on_validation_error)
+    app.add_exception_handler(HTTPException, on_http_error)
+
+
+def _first_of(error: RequestValidationError) -> RequestError:
+    """The first thing that is wrong, in a sentence."""
+    first = error.errors()[0]
+    where = [str(part) for part in first["loc"] if part != "body"]
+    if first["type"] == "json_invalid":
+        return RequestError(f"the request is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}")
+    # Of the alternatives that a field may be, the one that was tried first is told.
+    name = next(iter(where), None)
+    problem = first["msg"][:1].lower() + first["msg"][1:].removeprefix("alue error, ")
+    problem = problem.removeprefix("value error, ")
+    return RequestError(f"{name or 'the request'}: {problem}", param=name)
