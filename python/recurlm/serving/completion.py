@@ -90,9 +90,7 @@ class Completion:
         if request.stream and self._drawn > self._wanted:
             raise RequestError("best_of needs whole texts to choose from: leave stream out", param="best_of")
         if len(self._prompts) * self._drawn > limits.streams:
-            raise RequestError(
-                f"prompts times n must be at most {limits.streams}, the streams of this server", param="n"
-            )
+            raise RequestError(f"prompts times n must be at most {limits.streams}", param="n")
         if self.max_tokens > limits.tokens:
             raise RequestError(f"max_tokens must be at most {limits.tokens}", param="max_tokens")
         if sum(len(prompt.ids) for prompt in self._prompts) > limits.tokens:
@@ -115,7 +113,7 @@ class Completion:
                 presence_penalty=_given(request.presence_penalty, 0.0),
                 frequency_penalty=_given(request.frequency_penalty, 0.0),
             )
-            stops = check_stops(request.stop or ())
+            stops = check_stops(() if request.stop is None else request.stop)
         except ValueError as error:
             raise RequestError(str(error)) from None
         scored, ends = request.logprobs is not None, self._engine.ends

@@ -9,6 +9,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -44,6 +45,7 @@ class BodyLimit:
         if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
             return await self._app(scope, receive, send)
         try:
+            self._check(int(Headers(scope=scope).get("content-length", "0")))  # that it is a number the server has seen
             body = await asyncio.wait_for(self._read(receive), _BODY_SECONDS)
         except RequestError as error:
             return await error_response(error)(scope, receive, send)
@@ -59,6 +61,10 @@ class BodyLimit:
 
         return await self._app(scope, replay, send)
 
+    def _check(self, size: int) -> None:
+        if size > self._most:
+            raise RequestError(f"the request is longer than {self._most} bytes", status=413)
+
     async def _read(self, receive: Receive) -> bytes | None:
         parts, size, more = [], 0, True
         while more:
@@ -67,8 +73,7 @@ class BodyLimit:
                 return None
             parts.append(message.get("body", b""))
             size, more = size + len(parts[-1]), message.get("more_body", False)
-            if size > self._most:
-                raise RequestError(f"the request is longer than {self._most} bytes", status=413)
+            self._check(size)
         return b"".join(parts)
 
 

@@ -1,0 +1,158 @@
+"""Many at once: each gets what it would get alone; who leaves makes room; too many are told so."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import pytest
+
+from recurlm import LanguageModel
+from recurlm.serving import Limits
+
+from .conftest import running
+
+
+def complete(http: httpx.Client, **body: Any) -> httpx.Response:
+    return http.post("/v1/completions", json=body)
+
+
+def metric(http: httpx.Client, name: str) -> float:
+    lines = http.get("/metrics").text.splitlines()
+    return float(next(line for line in lines if line.startswith(f"{name} ")).split()[1])
+
+
+def until(condition: Any, seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it did not come to pass"
+        time.sleep(0.01)
+
+
+def test_what_a_request_gets_does_not_depend_on_the_others(http: httpx.Client, lm: LanguageModel) -> None:
+    options: list[dict[str, Any]] = [
+        {"prompt": prompt, "max_tokens": tokens, "seed": seed, "temperature": temperature, "n": n}
+        for seed, (prompt, tokens, temperature, n) in enumerate(
+            [
+                ("the cat", 90, 0.8, 1),
+                ("a dog ", 33, 1.2, 2),
+                ("", 70, 0.0, 1),
+                ("the ", 1, 1.0, 3),
+                ("the cat", 64, 1.0, 1),
+            ]
+            * 12
+        )
+    ]
+    expected = [
+        lm.generate(o["prompt"], o["max_tokens"], seed=o["seed"], temperature=o["temperature"], samples=o["n"])
+        for o in options
+    ]
+
+    def work(body: dict[str, Any]) -> list[str]:
+        return [choice["text"] for choice in complete(http, **body).json()["choices"]]
+
+    with ThreadPoolExecutor(24) as pool:
+        assert list(pool.map(work, options)) == expected
+    assert metric(http, "recurlm_active_streams") == 0
+
+
+def test_many_threads_score_and_generate(http: httpx.Client, lm: LanguageModel) -> None:
+    texts = ["the cat sat", "a dog ran after the hat", ""]
+    expected = lm.score(texts).tolist()
+
+    def work(i: int) -> None:
+        if i % 2:
+            data = http.post("/v1/score", json={"texts": texts}).json()["data"]
+            assert [each["log_prob"] for each in data] == pytest.approx(expected, abs=1e-4)
+            assert [each["tokens"] for each in data] == [11, 23, 0]
+        else:
+            text = complete(http, prompt="the ", seed=i, max_tokens=20).json()["choices"][0]["text"]
+            assert text == lm.generate("the ", 20, seed=i)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(work, range(120)))
+
+
+def test_prompts_are_kept(http: httpx.Client) -> None:
+    prompt = "the cat sat on the mat " * 20
+    complete(http, prompt=prompt, max_tokens=1)
+    before = metric(http, "recurlm_cached_prompt_tokens")
+    complete(http, prompt=prompt + "the dog", max_tokens=1)
+    assert metric(http, "recurlm_cached_prompt_tokens") == before + len(prompt)
+
+
+def test_who_leaves_makes_room(lm: LanguageModel) -> None:
+    """A stream that nobody reads any more, and a request whose client has gone, are not drawn any further."""
+    with (
+        running(lm, Limits(streams=1, tokens=10**9, seconds=600)) as url,
+        httpx.Client(base_url=url, timeout=30) as http,
+    ):
+        body = {"prompt": "the ", "max_tokens": 10**9, "stream": True}
+        with http.stream("POST", "/v1/completions", json=body) as response:
+            next(response.iter_lines())
+            assert metric(http, "recurlm_active_streams") == 1
+        until(lambda: metric(http, "recurlm_active_streams") == 0)
+        with pytest.raises(httpx.ReadTimeout):
+            http.post("/v1/completions", json=body | {"stream": False}, timeout=0.3)
+        until(lambda: metric(http, "recurlm_active_streams") == 0)
+        assert complete(http, prompt="the ", max_tokens=2).status_code == 200
+
+
+def test_too_many_are_told_so(lm: LanguageModel) -> None:
+    with running(lm, Limits(streams=1, waiting=1, tokens=10**9)) as url, httpx.Client(base_url=url, timeout=30) as http:
+        endless = {"prompt": "the ", "max_tokens": 10**9}
+        stop = threading.Event()
+
+        def hold() -> None:
+            with http.stream("POST", "/v1/completions", json=endless | {"stream": True}) as response:
+                for _ in response.iter_lines():
+                    if stop.is_set():
+                        return
+
+        holders = [threading.Thread(target=hold) for _ in range(2)]
+        holders[0].start()
+        until(lambda: metric(http, "recurlm_active_streams") == 1)
+        holders[1].start()
+        until(lambda: metric(http, "recurlm_waiting_requests") == 1)
+        refused = complete(http, prompt="the ")
+        assert refused.status_code == 429
+        assert refused.json()["error"]["message"] == "too many requests are waiting: try again later"
+        stop.set()
+        for holder in holders:
+            holder.join()
+
+
+def test_time_is_limited(lm: LanguageModel) -> None:
+    with running(lm, Limits(tokens=10**9, seconds=0.5)) as url, httpx.Client(base_url=url, timeout=30) as http:
+        start = time.monotonic()
+        choice = complete(http, prompt="the ", max_tokens=10**9, seed=1).json()["choices"][0]
+        assert time.monotonic() - start < 10
+        assert choice["finish_reason"] == "length"
+        assert choice["text"] == lm.generate("the ", len(choice["text"]), seed=1)
+
+
+def test_what_is_in_flight_ends_when_the_server_does(lm: LanguageModel) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with running(lm, Limits(tokens=10**9)) as url, httpx.Client(base_url=url, timeout=30) as http:
+            answer = pool.submit(
+                httpx.post, f"{url}/v1/completions", json={"prompt": "the ", "max_tokens": 3000}, timeout=60
+            )
+            until(lambda: metric(http, "recurlm_active_streams") == 1 or answer.done())
+        assert len(answer.result().json()["choices"][0]["text"]) == 3000
+
+
+def test_a_model_that_gives_no_numbers(tmp_path_factory: pytest.TempPathFactory, lm: LanguageModel) -> None:
+    broken = lm.quantize("bfloat16")
+    bias = broken.weights.running().named["projection.bias"]
+    assert not isinstance(bias, tuple)
+    bias[...] = float("nan")  # type: ignore[index]
+    with running(broken) as url, httpx.Client(base_url=url, timeout=30) as http:
+        for _ in range(2):
+            answer = complete(http, prompt="the ")
+            assert answer.status_code == 500
+            assert "not finite" in answer.json()["error"]["message"]
+        with http.stream("POST", "/v1/completions", json={"prompt": "the ", "stream": True}) as response:
+            assert "not finite" in "".join(response.iter_text())
+        assert http.post("/v1/score", json={"texts": ["the"]}).status_code == 500
+        assert http.get("/healthz").json() == {"status": "ok"}

@@ -1,0 +1,209 @@
+"""Requests that are not possible, made from the server's own description and by hand: an error of the client's or an
+answer, never one of the server's; and nothing is left behind. RECURLM_ENDURANCE=1 sends 20,000."""
+
+import json
+import os
+import random
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from recurlm import LanguageModel
+from recurlm.serving import Limits
+
+from .conftest import running
+from .test_engine import metric, until
+
+REQUESTS = 20_000 if os.environ.get("RECURLM_ENDURANCE") else 600
+LIMITS = Limits(streams=16, waiting=16, tokens=300, body=20_000, seconds=20)
+
+
+@pytest.fixture(scope="module")
+def address(lm: LanguageModel) -> Iterator[str]:
+    with running(lm, LIMITS) as url:
+        yield url
+
+
+# Values that a schema allows, and values that it does not -------------------------------------------------------------
+
+ODD: list[Any] = [
+    None, True, False, 0, -1, 1, 2**31, 2**63, -(2**63), 10**30, 1e308, -1e308, 0.5, 1e-320, "", "the ", "\x00", "Ω",
+    "\ud800", "a" * 5000, [], [[]], [None], ["the", 1], [-1], [10**9], [[0, 2**40]], [[[]]], {}, {"a": 1}, {"": None},
+    {"0": 1e400}, {"-1": 0}, {"١": 1}, {"9" * 50: 1}, ["\n"] * 5, [""], "NaN",
+]  # fmt: skip
+
+
+def allowed(schema: dict[str, Any], rng: random.Random, definitions: dict[str, Any]) -> Any:
+    """A value that ``schema`` describes."""
+    if "$ref" in schema:
+        return allowed(definitions[schema["$ref"].rsplit("/", 1)[1]], rng, definitions)
+    if "anyOf" in schema:
+        return allowed(rng.choice(schema["anyOf"]), rng, definitions)
+    if "const" in schema:
+        return schema["const"]
+    kind = schema.get("type")
+    if kind == "string":
+        return "".join(rng.choices("the cadogsrn \n", k=rng.randrange(12)))
+    if kind == "integer":
+        low, high = schema.get("minimum", -5), schema.get("maximum", 40)
+        return rng.choice([low, min(high, low + 3), high if abs(high) < 2**31 else low])
+    if kind == "number":
+        low, high = schema.get("minimum", schema.get("exclusiveMinimum", 0)), schema.get("maximum", 3)
+        return low + (high - low) * rng.choice([0.0, 1.0, rng.random()])
+    if kind == "boolean":
+        return rng.random() < 0.5
+    if kind == "array":
+        return [allowed(schema["items"], rng, definitions) for _ in range(rng.randrange(4))]
+    if kind == "object":
+        if "properties" in schema:
+            return {name: allowed(each, rng, definitions) for name, each in schema["properties"].items()}
+        return {str(rng.randrange(40)): allowed(schema["additionalProperties"], rng, definitions)}
+    assert kind == "null", schema
+    return None
+
+
+def made(schema: dict[str, Any], rng: random.Random, definitions: dict[str, Any]) -> Any:
+    """An object with some of the properties, of which some are odd."""
+    properties = schema["properties"]
+    chosen = rng.sample(sorted(properties), rng.randrange(len(properties) + 1))
+    body = {name: allowed(properties[name], rng, definitions) for name in chosen if name != "model"}
+    for _ in range(rng.choice([0, 0, 1, 1, 1, 2])):
+        body[rng.choice([*properties, "unknown"])] = rng.choice(ODD)
+    return body
+
+
+def spoiled(body: bytes, rng: random.Random) -> bytes:
+    """Bytes that may be no JSON any more, or another."""
+    place = rng.randrange(len(body) + 1)
+    return rng.choice(
+        [
+            body[:place],
+            body[:place] + bytes([rng.randrange(256)]) + body[place + 1 :],
+            body[:place] + body[place:] * 2,
+            body + b" " * rng.randrange(30_000),
+            b"[" * 10_000,
+            b'{"prompt":' * 5000,
+            b'{"prompt": "\\ud800"}',
+            b'{"temperature": NaN}',
+            b'{"temperature": -Infinity}',
+            b'{"max_tokens": ' + b"9" * rng.choice([25, 5000]) + b"}",
+            b'{"seed": 1e5}',
+            b'{"prompt": "the", "prompt": 7}',
+            b"\xff\xfe{}",
+            b"null",
+            b"",
+        ]
+    )
+
+
+def requests(http: httpx.Client, rng: random.Random, count: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    description = http.get("/openapi.json").json()
+    definitions = description["components"]["schemas"]
+    schemas = {"/v1/completions": definitions["CompletionRequest"], "/v1/score": definitions["ScoreRequest"]}
+    for _ in range(count):
+        path = rng.choice(["/v1/completions"] * 4 + ["/v1/score"])
+        value = rng.choice(ODD) if rng.random() < 0.05 else made(schemas[path], rng, definitions)
+        body = json.dumps(value).encode()
+        body = spoiled(body, rng) if rng.random() < 0.3 else body
+        kind = "application/json" if rng.random() < 0.95 else rng.choice(["text/plain", "", "multipart/form-data"])
+        method = "POST" if rng.random() < 0.97 else rng.choice(["GET", "PUT", "DELETE", "OPTIONS", "PATCH"])
+        if rng.random() < 0.03:
+            path = rng.choice(
+                ["/v1", "/v1/models/%00", "/v1/models/../x", "/v1/models/" + "a" * 3000, "//", "/%ff", "/docs"]
+            )
+        yield method, path, {"content": body, "headers": {"content-type": kind}}
+
+
+def test_no_request_is_an_error_of_the_server(address: str) -> None:
+    rng, statuses = random.Random(1), dict.fromkeys((200, 400, 404, 405, 413), 0)
+    with httpx.Client(base_url=address, timeout=60) as http:
+        for method, path, options in requests(http, rng, REQUESTS):
+            answer = http.request(method, path, **options)
+            statuses[answer.status_code] = statuses.get(answer.status_code, 0) + 1
+            assert answer.status_code < 500, (method, path, options, answer.text)
+            if answer.status_code >= 400:
+                error = answer.json()["error"]
+                assert error["message"], (method, path, options)
+                assert "\n" not in error["message"], error
+        assert all(statuses.values()), statuses
+        assert set(statuses) <= {200, 400, 404, 405, 413}, statuses
+        until(lambda: metric(http, "recurlm_active_streams") == 0)
+        assert metric(http, "recurlm_waiting_requests") == 0
+
+
+def send_raw(address: str, data: bytes, read: int = 0) -> bytes:
+    """Send bytes, read a few, and be gone."""
+    url = httpx.URL(address)
+    with socket.create_connection((url.host, url.port), timeout=20) as connection:
+        connection.sendall(data)
+        return connection.recv(read) if read else b""
+
+
+def raw(body: bytes, *headers: bytes, path: bytes = b"/v1/completions") -> bytes:
+    lines = [b"POST " + path + b" HTTP/1.1", b"Host: localhost", b"Content-Type: application/json", *headers]
+    return b"\r\n".join([*lines, b"", body])
+
+
+def test_clients_that_vanish(address: str) -> None:
+    rng = random.Random(2)
+    body = b'{"prompt": "the ", "max_tokens": 300, "stream": true}'
+    whole = raw(body, b"Content-Length: %d" % len(body))
+    files = len(list(Path("/proc/self/fd").iterdir()))
+    for i in range(REQUESTS // 20):
+        if i % 3 == 0:
+            send_raw(address, whole[: rng.randrange(len(whole))])
+        else:
+            send_raw(address, whole, read=rng.choice([0, 1, 300]))
+    with httpx.Client(base_url=address, timeout=60) as http:
+        until(lambda: metric(http, "recurlm_active_streams") == 0 and metric(http, "recurlm_waiting_requests") == 0, 30)
+        assert http.post("/v1/completions", json={"prompt": "the ", "max_tokens": 2}).status_code == 200
+    until(lambda: len(list(Path("/proc/self/fd").iterdir())) <= files + 2)
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (raw(b"{}", b"Content-Length: 99999999999"), b"413"),
+        (raw(b"{}", b"Content-Length: -1"), b"400"),
+        (raw(b"zz\r\n{}\r\n0\r\n\r\n", b"Transfer-Encoding: chunked"), b"400"),
+        (raw(b"%x\r\n" % 30_000 + b" " * 30_000 + b"\r\n0\r\n\r\n", b"Transfer-Encoding: chunked"), b"413"),
+        (b"\x16\x03\x01\x02\x00\x01", b"400"),
+        (raw(b"", b"X: " + b"a" * 200_000), b"4"),
+        (raw(b"{}", b"Content-Length: 2").replace(b"localhost", b"evil.example"), b"400"),
+    ],
+    ids=range(7),
+)
+def test_requests_that_are_no_http(address: str, data: bytes, status: bytes) -> None:
+    assert send_raw(address, data, read=100).split(b" ")[1].startswith(status)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            {"prompt": "Ω"},
+            "prompt: character 'Ω' (U+03A9) at position 0 is not among the 22 characters of the vocabulary",
+        ),
+        ({"prompt": [99]}, "prompt has an id that is not below the size of the vocabulary, 23"),
+        ({"prompt": []}, "prompt must not be an empty list"),
+        ({"temperature": 3}, "temperature: input should be less than or equal to 2"),
+        ({"temperature": 1e-5}, "temperature must be 0, or from 0.001 to 1000, got 1e-05"),
+        ({"max_tokens": 301}, "max_tokens must be at most 300"),
+        ({"prompt": "a" * 301}, "prompt must have at most 300 tokens"),
+        ({"n": 17}, "prompts times n must be at most 16"),
+        ({"n": 3, "best_of": 2}, "best_of must be at least n"),
+        ({"best_of": 2, "stream": True}, "best_of needs whole texts to choose from: leave stream out"),
+        ({"stop": ""}, "stop must not hold an empty string"),
+        ({"logit_bias": {"23": 1}}, "logit_bias must have ids below 23 as its keys"),
+        ({"max_token": 3}, "max_token: extra inputs are not permitted"),
+    ],
+    ids=str,
+)
+def test_the_sentence_says_what_is_wrong(address: str, body: dict[str, Any], message: str) -> None:
+    answer = httpx.post(f"{address}/v1/completions", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["message"] == message
