@@ -19,7 +19,7 @@ from .metrics import Metrics
 from .text import Drawn, GrowingText
 
 # A round is as many steps as take about this long: short enough to join and to stream, long enough to hide the call.
-_ROUND_SECONDS = 0.01
+_ROUND_SECONDS = 0.02
 _MOST_STEPS = 64
 
 

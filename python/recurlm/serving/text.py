@@ -102,7 +102,7 @@ class GrowingText:
 
     def push(self, drawn: Drawn) -> None:
         """What was drawn: more than is wanted, perhaps, and -1 behind an end."""
-        drawn = drawn.first(min(self.left, int((drawn.ids >= 0).sum())))
+        drawn = drawn.first(min(self.left, int(np.count_nonzero(drawn.ids >= 0))))
         self.count += len(drawn.ids)
         ended = len(drawn.ids) > 0 and bool(drawn.ids[-1] in self._ends)
         kept = drawn.first(len(drawn.ids) - ended)
