@@ -1,0 +1,43 @@
+"""Writes small models for the native tests of the C library: python -m tests.native.write_models FOLDER
+
+One of each tokenizer, each cell, each precision, packed and not, with texts apart and without; a few kilobytes each.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from recurlm import LanguageModel
+from recurlm.text.bpe import BPETokenizer
+
+TEXT = "the cat sat on the mat\na dog ran after the hat\n" * 20
+MODELS: dict[str, tuple[dict[str, Any], str, bool]] = {
+    "char": ({"tokenizer": "char", "layers": 2}, "float32", False),
+    "byte": ({"tokenizer": "byte", "cell": "gru"}, "int8", False),
+    "word": ({"tokenizer": "word", "cell": "rnn", "tie_weights": True}, "bfloat16", False),
+    "bpe": ({"cell": "lstm", "tie_weights": True}, "int8", False),
+    "packed-char": ({"tokenizer": "char", "cell": "gru", "layers": 2}, "float32", True),
+    "packed-word": ({"tokenizer": "word", "tie_weights": True}, "int8", True),
+    "packed-bpe": ({"cell": "rnn"}, "bfloat16", True),
+}
+
+
+def write(folder: Path) -> None:
+    for name, (options, precision, packed) in MODELS.items():
+        tokenizer = options.get("tokenizer") or BPETokenizer(size=280)
+        lm = LanguageModel(units=9, seed=1, **{**options, "tokenizer": tokenizer})
+        data = TEXT.splitlines() if name in ("char", "packed-word") else write_text(folder)
+        lm.fit(data, epochs=1, batch_size=4, window=8, validation_split=0, verbose=False)
+        lm = lm if precision == "float32" else lm.quantize(precision)  # type: ignore[arg-type]
+        lm.save(folder / name, packed=packed)
+
+
+def write_text(folder: Path) -> Path:
+    path = folder / "text.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
