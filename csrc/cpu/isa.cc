@@ -8,6 +8,14 @@ namespace recurlm {
 
 namespace {
 
+#if defined(__aarch64__)
+
+constexpr Isa all_isas[] = {Isa::neon};
+
+bool supported(Isa isa) { return isa == Isa::neon; }
+
+#else
+
 constexpr Isa all_isas[] = {Isa::sse4, Isa::avx2, Isa::avx512, Isa::avx512vnni, Isa::avx512bf16};
 
 bool supported(Isa isa) {
@@ -25,9 +33,13 @@ bool supported(Isa isa) {
       return supported(Isa::avx512) && __builtin_cpu_supports("avx512vnni");
     case Isa::avx512bf16:
       return supported(Isa::avx512vnni) && __builtin_cpu_supports("avx512bf16");
+    case Isa::neon:
+      return false;
   }
   return false;
 }
+
+#endif
 
 std::string supported_names() {
   std::string names;
@@ -63,6 +75,7 @@ const char* isa_name(Isa isa) {
     case Isa::avx512: return "avx512";
     case Isa::avx512vnni: return "avx512vnni";
     case Isa::avx512bf16: return "avx512bf16";
+    case Isa::neon: return "neon";
   }
   return "";
 }

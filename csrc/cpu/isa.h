@@ -6,7 +6,8 @@
 
 namespace recurlm {
 
-enum class Isa { sse4, avx2, avx512, avx512vnni, avx512bf16 };  // x86-64-v2, -v3, -v4, that with VNNI, and with BF16; ascending
+// On x86-64, ascending: -v2, -v3, -v4, that with VNNI, and with BF16. On aarch64 what all of them have.
+enum class Isa { sse4, avx2, avx512, avx512vnni, avx512bf16, neon };
 
 const char* isa_name(Isa isa);
 std::vector<Isa> supported_isas();  // by this processor; empty where even sse4 is missing

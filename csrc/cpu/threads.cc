@@ -85,7 +85,13 @@ void release_pool_at_fork() {
 
 #endif
 
-void pause() { __builtin_ia32_pause(); }
+void pause() {
+#if defined(__aarch64__)
+  asm volatile("yield");
+#else
+  __builtin_ia32_pause();
+#endif
+}
 
 }  // namespace
 

@@ -33,9 +33,9 @@ RECURLM_INLINE TileColumns tile_columns_at(const Column* columns, int first) {
 
 // A line into the first-level cache, or no further than the second.
 template <typename T>
-RECURLM_INLINE void prefetch(const T* line) { _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T0); }
+RECURLM_INLINE void prefetch(const T* line) { __builtin_prefetch(line, 0, 3); }
 template <typename T>
-RECURLM_INLINE void prefetch_far(const T* line) { _mm_prefetch(reinterpret_cast<const char*>(line), _MM_HINT_T1); }
+RECURLM_INLINE void prefetch_far(const T* line) { __builtin_prefetch(line, 0, 2); }
 
 // Rows of B that lie together in a panel, column by column: two in bfloat16.
 template <typename Right>

@@ -56,6 +56,21 @@ RECURLM_INLINE ints dot(ints sums, Quad a, ints b) {
   return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 RECURLM_INLINE vec to_float(ints a) { return {_mm256_cvtepi32_ps(a)}; }
+#elif defined(RECURLM_KERNEL_neon)
+// Signed bytes are multiplied as they are.
+using ints = int32x4_t;
+struct Quad {
+  int8x16_t value;
+};
+RECURLM_INLINE ints load_ints(const void* p) { return vreinterpretq_s32_s8(vld1q_s8(static_cast<const std::int8_t*>(p))); }
+RECURLM_INLINE ints first_sums(const std::int32_t*) { return vdupq_n_s32(0); }
+RECURLM_INLINE Quad make_quad(int four) { return {vreinterpretq_s8_s32(vdupq_n_s32(four))}; }
+RECURLM_INLINE ints dot(ints sums, Quad a, ints b) {
+  const int8x16_t bytes = vreinterpretq_s8_s32(b);
+  const int16x8_t low = vmull_s8(vget_low_s8(a.value), vget_low_s8(bytes)), high = vmull_high_s8(a.value, bytes);
+  return vaddq_s32(sums, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)));
+}
+RECURLM_INLINE vec to_float(ints a) { return {vcvtq_f32_s32(a)}; }
 #else
 using ints = __m128i;
 struct Quad {
@@ -137,12 +152,22 @@ void gemm_int8(const GemmInt8& g) {
 }
 
 // Sixteen floats times `scale` as the nearest integers.
+#if defined(RECURLM_KERNEL_neon)
+RECURLM_INLINE int16x4_t nearest(const float* x, float scale) {
+  return vqmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x), scale)));
+}
+RECURLM_INLINE void store_int8(const float* x, float scale, std::int8_t* to) {
+  vst1_s8(to, vqmovn_s16(vcombine_s16(nearest(x, scale), nearest(x + 4, scale))));
+  vst1_s8(to + 8, vqmovn_s16(vcombine_s16(nearest(x + 8, scale), nearest(x + 12, scale))));
+}
+#else
 RECURLM_INLINE void store_int8(const float* x, float scale, std::int8_t* to) {
   __m128i part[4];
   for (int i = 0; i < 4; ++i) part[i] = _mm_cvtps_epi32(_mm_mul_ps(_mm_loadu_ps(x + 4 * i), _mm_set1_ps(scale)));
   const __m128i low = _mm_packs_epi32(part[0], part[1]), high = _mm_packs_epi32(part[2], part[3]);
   _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_packs_epi16(low, high));
 }
+#endif
 
 // max |x|, or NaN where an element is not finite.
 RECURLM_INLINE float largest_magnitude(index count, const float* x) {

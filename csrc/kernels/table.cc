@@ -4,6 +4,14 @@
 
 namespace recurlm::kernels {
 
+#if defined(__aarch64__)
+
+extern const Table neon_table;
+
+const Table& table() { return neon_table; }
+
+#else
+
 extern const Table sse4_table, avx2_table, avx512_table, avx512vnni_table, avx512bf16_table;
 
 const Table& table() {
@@ -15,5 +23,7 @@ const Table& table() {
     default: return avx512bf16_table;
   }
 }
+
+#endif
 
 }  // namespace recurlm::kernels

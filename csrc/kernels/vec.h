@@ -2,7 +2,11 @@
 // Integers and comparisons stay out of the interface, so that a new instruction set is one page.
 #pragma once
 
+#if defined(RECURLM_KERNEL_neon)
+#include <arm_neon.h>
+#else
 #include <immintrin.h>
+#endif
 
 #include "kernels/table.h"
 
@@ -93,6 +97,51 @@ RECURLM_INLINE vec round(vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEA
 RECURLM_INLINE vec scale_exponent(vec a, vec n) {
   return {_mm256_castsi256_ps(
       _mm256_add_epi32(_mm256_castps_si256(a.v), _mm256_slli_epi32(_mm256_cvtps_epi32(n.v), 23)))};
+}
+
+#elif defined(RECURLM_KERNEL_neon)
+
+constexpr int lanes = 4;
+struct vec {
+  float32x4_t v;
+};
+
+RECURLM_INLINE vec set1(float x) { return {vdupq_n_f32(x)}; }
+RECURLM_INLINE vec load(const float* p) { return {vld1q_f32(p)}; }
+RECURLM_INLINE vec load_pairs(const bfloat16* p) {
+  return {vreinterpretq_f32_u16(vld1q_u16(reinterpret_cast<const std::uint16_t*>(p)))};
+}
+RECURLM_INLINE vec even_of_pairs(vec a) { return {vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(a.v), 16))}; }
+RECURLM_INLINE vec odd_of_pairs(vec a) {
+  return {vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(a.v), vdupq_n_u32(0xffff0000u)))};
+}
+RECURLM_INLINE vec load_n(const float* p, index n) {
+  if (n >= lanes) return load(p);
+  float x[lanes] = {};
+  for (index i = 0; i < n; ++i) x[i] = p[i];
+  return load(x);
+}
+RECURLM_INLINE void store(float* p, vec a) { vst1q_f32(p, a.v); }
+RECURLM_INLINE void store_n(float* p, vec a, index n) {
+  if (n >= lanes) return store(p, a);
+  float x[lanes];
+  store(x, a);
+  for (index i = 0; i < n; ++i) p[i] = x[i];
+}
+RECURLM_INLINE vec operator+(vec a, vec b) { return {vaddq_f32(a.v, b.v)}; }
+RECURLM_INLINE vec operator-(vec a, vec b) { return {vsubq_f32(a.v, b.v)}; }
+RECURLM_INLINE vec operator*(vec a, vec b) { return {vmulq_f32(a.v, b.v)}; }
+RECURLM_INLINE vec operator/(vec a, vec b) { return {vdivq_f32(a.v, b.v)}; }
+RECURLM_INLINE vec fmadd(vec a, vec b, vec c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
+RECURLM_INLINE vec select_gt(vec a, vec b, vec yes, vec no) { return {vbslq_f32(vcgtq_f32(a.v, b.v), yes.v, no.v)}; }
+RECURLM_INLINE vec select_ge(vec a, vec b, vec yes, vec no) { return {vbslq_f32(vcgeq_f32(a.v, b.v), yes.v, no.v)}; }
+// Of a number and a NaN the second, as elsewhere; the instructions would give the NaN.
+RECURLM_INLINE vec min(vec a, vec b) { return select_gt(b, a, a, b); }
+RECURLM_INLINE vec max(vec a, vec b) { return select_gt(a, b, a, b); }
+RECURLM_INLINE vec sqrt(vec a) { return {vsqrtq_f32(a.v)}; }
+RECURLM_INLINE vec round(vec a) { return {vrndnq_f32(a.v)}; }
+RECURLM_INLINE vec scale_exponent(vec a, vec n) {
+  return {vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a.v), vshlq_n_s32(vcvtnq_s32_f32(n.v), 23)))};
 }
 
 #else  // sse4

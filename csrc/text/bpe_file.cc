@@ -1,6 +1,7 @@
 #include "text/bpe_file.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "base/utf8.h"
@@ -36,7 +37,7 @@ class Alphabet {
 
   // The place among the characters; -1 where it stands for no byte.
   index place(std::uint32_t character) const {
-    const auto* found = std::lower_bound(std::begin(characters_), std::end(characters_), std::make_pair(character, char{-128}));
+    const auto* found = std::lower_bound(std::begin(characters_), std::end(characters_), std::make_pair(character, std::numeric_limits<char>::min()));
     return found != std::end(characters_) && found->first == character ? found - std::begin(characters_) : -1;
   }
   char byte_at(index place) const { return characters_[place].second; }
