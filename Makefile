@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find csrc python -type f -not -path '*/.*' -not -path '*/__pycache__/*' -not -name '*.so') CMakeLists.txt pyproject.toml
 
-.PHONY: demo test lint native bench clean check-tools
+.PHONY: demo test lint native wheel bench clean check-tools
 
 demo: $(VENV)/.installed
 	$(BIN)/recurlm demo $(DEMO_FLAGS)
@@ -22,6 +22,15 @@ lint: $(VENV)/.installed-test
 PRESET ?= asan
 native: $(VENV)/.installed-test
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cmake --workflow --preset $(PRESET)
+
+# The wheel of this machine, and its tests from it in an environment of its own.
+WHEELS := build/wheels
+wheel: $(BIN)/python
+	rm -rf $(WHEELS)
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir $(WHEELS) .
+	$(PYTHON) -m venv $(WHEELS)/venv
+	$(WHEELS)/venv/bin/python -m pip install --quiet "$$(ls $(WHEELS)/*.whl)[test]"
+	PATH="$(abspath $(WHEELS)/venv/bin):$$PATH" $(WHEELS)/venv/bin/python -m pytest -p no:cacheprovider $(PYTEST_FLAGS)
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m bench

@@ -96,9 +96,11 @@ void pause() {
 }  // namespace
 
 int available_cores() {
+  auto cores = static_cast<int>(std::thread::hardware_concurrency());
+#ifdef __linux__
   cpu_set_t set;
-  int cores = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set)
-                                                           : static_cast<int>(std::thread::hardware_concurrency());
+  if (sched_getaffinity(0, sizeof set, &set) == 0) cores = CPU_COUNT(&set);
+#endif
   if (const int quota = cgroup_quota()) cores = std::min(cores, quota);
   return std::max(cores, 1);
 }

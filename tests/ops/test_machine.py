@@ -113,3 +113,20 @@ def test_bad_measurements(arguments: tuple[float, float, int], sentence: str) ->
     if "megabytes" not in sentence:
         with pytest.raises(ValueError, match=sentence):
             _core.measure_peak(*arguments[1:])
+
+
+QUIET = """
+import socket
+def refuse(*_, **__):
+    raise AssertionError("a socket was opened")
+socket.socket = refuse
+import os, recurlm
+from recurlm import LanguageModel, _core, layers, losses, optimizers
+print(len(os.listdir("/proc/self/task")))
+"""
+
+
+def test_importing_starts_no_threads_and_touches_no_network() -> None:
+    env = os.environ | {"OPENBLAS_NUM_THREADS": "1"}  # NumPy's own would start some
+    result = subprocess.run([sys.executable, "-c", QUIET], env=env, capture_output=True, text=True, timeout=60)
+    assert (result.stdout, result.stderr) == ("1\n", "")
