@@ -1,7 +1,10 @@
 """The tokenizers of the C++ runtime give what those of Python give, for any text."""
 
+import ast
 import json
+import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recurlm._core import TextTokenizer
-from recurlm.text import tokenizers
+from recurlm.text import demo_corpus, tokenizers
 from recurlm.text.tokenizer import Tokenizer
 from recurlm.text.tokenizers import BPETokenizer, ByteTokenizer, CharTokenizer, WordTokenizer
 
@@ -105,6 +108,30 @@ def test_ids_of_bytes_that_are_not_utf8(kind: str, data: bytes) -> None:
 
 
 _ENDURING: dict[str, Tokenizer] = {}
+
+
+@pytest.fixture(scope="module")
+def real_text() -> str:
+    """Hundreds of kilobytes of prose and of source."""
+    sources = [Path(str(module.__file__)).read_text(encoding="utf-8") for module in (ast, json, typing)]
+    return demo_corpus.build()[:200_000] + "".join(sources)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_ids_of_real_text(kind: str, real_text: str) -> None:
+    """By a vocabulary learned from a part of it, and back to the text."""
+    text = real_text
+    if kind == "bpe":
+        pytest.importorskip("tokenizers")
+    made = {"char": CharTokenizer, "byte": ByteTokenizer, "word": WordTokenizer, "bpe": lambda: BPETokenizer(size=2000)}
+    ours: Tokenizer = made[kind]()
+    ours.train([text if kind == "char" else text[:150_000]])
+    native = TextTokenizer(ours.to_json().encode())
+    ids = ours.encode(text)
+    np.testing.assert_array_equal(native.encode(text.encode()), ids)
+    assert b"".join(native.decode(ids, b"")).decode() == ours.decode(ids)
+    if kind != "word":
+        assert ours.decode(ids) == text
 
 
 @pytest.mark.parametrize("kind", ["char", "word"])
