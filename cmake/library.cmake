@@ -35,6 +35,7 @@ install(EXPORT recurlm FILE recurlmTargets.cmake NAMESPACE recurlm:: DESTINATION
 write_basic_package_version_file(${CMAKE_BINARY_DIR}/recurlmConfigVersion.cmake VERSION ${recurlm_version}
                                  COMPATIBILITY SameMinorVersion)
 configure_file(cmake/recurlmConfig.cmake.in recurlmConfig.cmake @ONLY)
+file(RELATIVE_PATH recurlm_prefix_from_pc /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)  # wherever it is installed to
 configure_file(cmake/recurlm.pc.in recurlm.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/recurlmConfig.cmake ${CMAKE_BINARY_DIR}/recurlmConfigVersion.cmake DESTINATION ${package}
         COMPONENT library)

@@ -28,7 +28,7 @@ Sampling make_sampling(double temperature, index top_k, double top_p, double min
   require(top_k >= 0, "top_k must be at least 0", static_cast<double>(top_k));
   require(top_p > 0 && top_p <= 1, "top_p must be above 0 and at most 1", top_p);
   require(min_p >= 0 && min_p <= 1, "min_p must be from 0 to 1", min_p);
-  require(repetition_penalty > 0 && repetition_penalty < 1e6, "repetition_penalty must be above 0", repetition_penalty);
+  require(repetition_penalty >= 1e-6 && repetition_penalty <= 1e6, "repetition_penalty must be from 1e-6 to 1e6", repetition_penalty);
   require(std::abs(presence_penalty) < 1e6, "presence_penalty must be above -1e6 and below 1e6", presence_penalty);
   require(std::abs(frequency_penalty) < 1e6, "frequency_penalty must be above -1e6 and below 1e6", frequency_penalty);
   return {temperature, top_k, top_p, min_p, repetition_penalty, presence_penalty, frequency_penalty};
@@ -186,11 +186,12 @@ py::list search_beams(const PackedModel& model, PyDecodingState& state, index wi
   if (width < 1 || width > 1024) throw py::value_error("width must be from 1 to 1024, not " + std::to_string(width));
   if (best < 1 || best > width) throw py::value_error("best must be from 1 to width, not " + std::to_string(best));
   if (max_tokens < 0) throw py::value_error("max_tokens must be at least 0, not " + std::to_string(max_tokens));
-  require(std::abs(length_penalty) <= 100, "length_penalty must be from -100 to 100", length_penalty);
+  require(std::abs(length_penalty) <= 10, "length_penalty must be from -10 to 10", length_penalty);
   const auto stops = id_vector(stop_ids, "stop_ids", model.classes());
   const PyDecodingState::Use use(state);
   require_usable(model, *use);
   if (use->size() != 1) throw py::value_error("state must have one stream, not " + std::to_string(use->size()));
+  if (use->at(0).finished) throw py::value_error("state has ended: there is nothing to go on with");
   std::vector<Hypothesis> found;
   {
     py::gil_scoped_release release;

@@ -40,7 +40,7 @@ RECURLM_API recurlm_status recurlm_beams_search(const recurlm_model* model, cons
     require(chosen.max_tokens >= 0, "max_tokens must be at least 0");
     require(chosen.width >= 1 && chosen.width <= 1024, "width must be from 1 to 1024");
     require(chosen.best >= 1 && chosen.best <= chosen.width, "best must be from 1 to width");
-    require(chosen.length_penalty >= -100 && chosen.length_penalty <= 100, "length_penalty must be from -100 to 100");
+    require(chosen.length_penalty >= -10 && chosen.length_penalty <= 10, "length_penalty must be from -10 to 10");
     const LanguageModel& lm = *model->model;
     const Undrawn undrawn(lm);
     const DecodingState state = begin(*lm.network, {prompt_ids(lm, {prompt, length})}, 0, banning(undrawn.banned));

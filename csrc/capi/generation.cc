@@ -23,7 +23,7 @@ Sampling sampling_of(const recurlm_options& options, index classes) {
   require(options.top_k >= 0, "top_k must be at least 0");
   require(options.top_p > 0 && options.top_p <= 1, "top_p must be above 0 and at most 1");
   require(options.min_p >= 0 && options.min_p <= 1, "min_p must be from 0 to 1");
-  require(options.repetition_penalty > 0 && options.repetition_penalty < 1e6, "repetition_penalty must be above 0");
+  require(options.repetition_penalty >= 1e-6 && options.repetition_penalty <= 1e6, "repetition_penalty must be from 1e-6 to 1e6");
   require(options.presence_penalty > -1e6 && options.presence_penalty < 1e6, "presence_penalty must be above -1e6 and below 1e6");
   require(options.frequency_penalty > -1e6 && options.frequency_penalty < 1e6, "frequency_penalty must be above -1e6 and below 1e6");
   return {options.temperature, std::min<index>(options.top_k, classes), options.top_p,          options.min_p,

@@ -113,7 +113,7 @@ StoredMatrix NetworkReader::matrix(const std::string& name, index rows, index co
   const bool int8 = config_.precision == Precision::int8;
   if (int8 && (scales_of_rows ? cols : rows) >= kernels::int8_max_depth)
     throw FormatError("the array \"" + name + "\" is too wide for int8");
-  if (config_.packed) return matrix;
+  if (config_.packed) return matrix;  // its values are not looked at: a byte of -128 makes sums wrong, and nothing else
   matrix.data = arrays_.take(name, element_type(config_.precision), {rows, cols}).data;
   if (!int8) return matrix;
   const auto* values = static_cast<const std::int8_t*>(matrix.data);

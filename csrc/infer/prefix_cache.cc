@@ -36,7 +36,8 @@ PrefixCache::Found PrefixCache::find(const std::int32_t* ids, index length) {
 }
 
 void PrefixCache::keep(const std::int32_t* ids, index length, StreamStates states) {
-  const std::size_t nbytes = bytes_of(states) + static_cast<std::size_t>(length) * sizeof *ids;
+  constexpr std::size_t beside = 512;  // nodes and headers around the numbers
+  const std::size_t nbytes = bytes_of(states) + static_cast<std::size_t>(length) * sizeof *ids + beside;
   if (length == 0 || nbytes > capacity_) return;
   auto shared = std::make_shared<const StreamStates>(std::move(states));
   const std::lock_guard<std::mutex> lock(mutex_);

@@ -47,8 +47,23 @@ std::string scored(const recurlm_model* model, int kind) {
   return {reinterpret_cast<const char*>(log_probs), sizeof log_probs};
 }
 
+std::string searched(const recurlm_model* model, int kind) {
+  recurlm_beam_options options;
+  recurlm_beam_options_init(&options);
+  options.max_tokens = 3 + kind;
+  recurlm_beams* beams;
+  check(recurlm_beams_search(model, "a", 1, &options, &beams));
+  recurlm_beam beam;
+  check(recurlm_beams_get(beams, 0, &beam));
+  const std::string text(beam.text, beam.length);
+  recurlm_beams_free(beams);
+  return text;
+}
+
 // The bytes of the result of call `kind`.
-std::string result(const recurlm_model* model, int kind) { return kind % 2 ? generated(model, kind) : scored(model, kind); }
+std::string result(const recurlm_model* model, int kind) {
+  return kind % 4 == 3 ? searched(model, kind) : kind % 2 ? generated(model, kind) : scored(model, kind);
+}
 
 void run(const std::filesystem::path& folder, int calls) {
   recurlm_model* model;
@@ -79,8 +94,10 @@ void run(const std::filesystem::path& folder, int calls) {
 int main(int argc, char** argv) try {
   if (argc < 2) throw std::runtime_error("usage: recurlm_many_threads_test MODELS [CALLS]");
   const int calls = argc > 2 ? std::stoi(argv[2]) : 20;
+  int models = 0;
   for (const auto& entry : std::filesystem::directory_iterator(argv[1]))
-    if (entry.is_directory()) run(entry.path(), calls);
+    if (entry.is_directory()) run(entry.path(), calls), ++models;
+  if (models == 0) throw std::runtime_error("there are no models in " + std::string(argv[1]));
   std::printf("%d threads, %d calls each: the bits of the serial ones\n", thread_count, calls);
   return 0;
 } catch (const std::exception& error) {

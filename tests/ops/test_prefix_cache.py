@@ -44,7 +44,7 @@ def test_a_text_that_goes_on_is_not_read_again() -> None:
 
 
 def test_what_was_not_used_for_longest_is_dropped() -> None:
-    one = 4 * 11 * (2 + 1 + 1 + 2) + 4 * 5  # the states of a stream, and five ids
+    one = 4 * 11 * (2 + 1 + 1 + 2) + 4 * 5 + 512  # the states of a stream, five ids, and what is around them
     cache = _core.PrefixCache(3 * one)
     texts = [[i, 1, 2, 3, 4, 5] for i in range(6)]
     sizes = []

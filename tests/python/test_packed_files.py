@@ -49,7 +49,7 @@ def test_packing_takes_the_place_of_packed_models_alone(folder: Path, tmp_path: 
         lm.save(folder, packed=True)
     with pytest.raises(ValueError, match="exists and is not a model"):
         lm.save(tmp_path / "p")
-    with pytest.raises(ValueError, match="is not a language model: it is one packed for the C library"):
+    with pytest.raises(ValueError, match="is packed for the C library: Python loads the model that it was made from"):
         LanguageModel.load(tmp_path / "p")
 
 

@@ -75,18 +75,22 @@ def test_prompts_as_texts_and_ids(client: openai.OpenAI, lm: LanguageModel) -> N
         assert [choice.index for choice in found.choices] == list(range(len(wanted)))
 
 
-def test_stops(client: openai.OpenAI, lm: LanguageModel) -> None:
-    for stop in ("at", ["dog", " ran", "\n"]):
-        expected = lm.generate("the ", 200, seed=5, stop=stop)
-        found = client.completions.create(model="cats", prompt="the ", max_tokens=200, seed=5, stop=stop).choices[0]
-        assert (found.text, found.finish_reason) == (expected, "stop")
-        stream = client.completions.create(
-            model="cats", prompt="the ", max_tokens=200, seed=5, stop=stop, stream=True, logprobs=0
-        )
-        events = [choice for event in stream for choice in event.choices]
-        assert "".join(choice.text for choice in events) == expected
-        assert "".join(token for choice in events for token in choice.logprobs.tokens) == expected
-        assert events[-1].finish_reason == "stop"
+@pytest.mark.parametrize("stop", ["at", ["dog", " ran", "\n"]], ids=str)
+def test_stops(client: openai.OpenAI, lm: LanguageModel, stop: Any) -> None:
+    """Nothing behind a stop counts: not in the usage, not among the tokens."""
+    whole, expected = lm.generate("the ", 200, seed=5), lm.generate("the ", 200, seed=5, stop=stop)
+    stops = [stop] if isinstance(stop, str) else stop
+    completes = min(len(s) for s in stops if whole[len(expected) :].startswith(s))
+    found = client.completions.create(model="cats", prompt="the ", max_tokens=200, seed=5, stop=stop)
+    assert (found.choices[0].text, found.choices[0].finish_reason) == (expected, "stop")
+    assert found.usage.completion_tokens == len(expected) + completes
+    stream = client.completions.create(
+        model="cats", prompt="the ", max_tokens=200, seed=5, stop=stop, stream=True, logprobs=0
+    )
+    events = [choice for event in stream for choice in event.choices]
+    assert "".join(choice.text for choice in events) == expected
+    assert "".join(token for choice in events for token in choice.logprobs.tokens) == expected
+    assert events[-1].finish_reason == "stop"
 
 
 def test_log_probs(client: openai.OpenAI, lm: LanguageModel) -> None:
@@ -96,7 +100,7 @@ def test_log_probs(client: openai.OpenAI, lm: LanguageModel) -> None:
     assert "".join(scores.tokens) == found.text
     (whole,) = lm.score(["the cat" + found.text], details=True)
     np.testing.assert_allclose(scores.token_logprobs, [each.log_prob for each in whole.tokens[7:]], atol=1e-5)
-    assert scores.text_offset == list(range(12))
+    assert scores.text_offset == list(range(7, 19))
     for token, log_prob, top in zip(scores.tokens, scores.token_logprobs, scores.top_logprobs, strict=True):
         assert top[token] == log_prob
         assert 4 <= len(top) <= 5

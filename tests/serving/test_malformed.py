@@ -193,13 +193,18 @@ def test_requests_that_are_no_http(address: str, data: bytes, status: bytes) -> 
         ({"temperature": 3}, "temperature: input should be less than or equal to 2"),
         ({"temperature": 1e-5}, "temperature must be 0, or from 0.001 to 1000, got 1e-05"),
         ({"max_tokens": 301}, "max_tokens must be at most 300"),
+        ({"max_tokens": 200, "n": 2}, "max_tokens must be at most 150 for each of 2 texts"),
         ({"prompt": "a" * 301}, "prompt must have at most 300 tokens"),
         ({"n": 17}, "prompts times n must be at most 16"),
+        ({"stop": ["a"] * 5}, "stop: list should have at most 4 items after validation, not 5"),
+        ({"suffix": "x"}, "suffix is not supported: these models read from left to right"),
+        ({"stream_options": {}}, "stream_options are for a stream"),
+        ({"repetition_penalty": 1e-40}, "repetition_penalty: input should be greater than or equal to 0.01"),
         ({"n": 3, "best_of": 2}, "best_of must be at least n"),
         ({"best_of": 2, "stream": True}, "best_of needs whole texts to choose from: leave stream out"),
         ({"stop": ""}, "stop must not hold an empty string"),
         ({"logit_bias": {"23": 1}}, "logit_bias must have ids below 23 as its keys"),
-        ({"max_token": 3}, "max_token: extra inputs are not permitted"),
+        ({"max_token": 3}, "max_token: there is no such option"),
     ],
     ids=str,
 )
@@ -207,3 +212,17 @@ def test_the_sentence_says_what_is_wrong(address: str, body: dict[str, Any], mes
     answer = httpx.post(f"{address}/v1/completions", json=body)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == message
+
+
+def test_a_body_must_say_that_it_is_json(address: str) -> None:
+    """A page of elsewhere can send anything but that, unasked."""
+    for kind in ("text/plain", "application/x-www-form-urlencoded"):
+        answer = httpx.post(f"{address}/v1/completions", content=b'{"prompt": "a"}', headers={"content-type": kind})
+        assert answer.status_code == 400
+        assert "Content-Type: application/json" in answer.json()["error"]["message"]
+
+
+def test_the_description_tells_of_errors_as_they_are(address: str) -> None:
+    description = httpx.get(f"{address}/openapi.json").json()
+    responses = description["paths"]["/v1/completions"]["post"]["responses"]
+    assert set(responses) == {"200", "default"}

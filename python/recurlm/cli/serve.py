@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from pathlib import Path
 
 from ..interop.extras import needing
@@ -13,7 +14,7 @@ from .arguments import Verbs, add_options, chosen, new_parser, print_json
 _LIMITS = {
     "streams": "texts drawn side by side",
     "waiting": "requests that may wait for room",
-    "tokens": "tokens of a text, and of a prompt",
+    "tokens": "tokens that a request may ask for, and that its prompts may have",
     "body": "bytes of a request",
     "seconds": "that a request may take",
     "cache": "bytes of states of prompts that are kept",
@@ -38,7 +39,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise ValueError(f"port must be from 0 to 65535, got {arguments.port}")
     limits = Limits(**chosen(arguments, Limits))
     with needing("serve", "recurlm serve"):
-        from ..serving.run import serve
+        from ..serving.run import is_local, serve
     lm = LanguageModel.load(arguments.model)
     name = arguments.name or arguments.model.resolve().name
 
@@ -48,5 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
         else:
             print(f"serving {name} on {url}, Ctrl-C to end", file=sys.stderr)
         sys.stdout.flush()
+        if not is_local(arguments.host):
+            warnings.warn(
+                f"whoever reaches {arguments.host} may use it: there are no passwords and no TLS", stacklevel=1
+            )
 
     serve(lm, host=arguments.host, port=arguments.port, name=name, limits=limits, ready=tell)

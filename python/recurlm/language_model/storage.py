@@ -179,7 +179,7 @@ def read_config(folder: Path) -> dict[str, Any]:
         raise ValueError(f"{folder} is not a recurlm model: it has no config.json")
     fields = read_json(path)
     if not isinstance(fields, dict) or fields.get("kind") != KIND:
-        raise ValueError(f"{folder} is not a language model: {_other_kind(fields) or f'{path} does not say so'}")
+        raise ValueError(f"{folder} {_other_kind(fields) or f'is not a language model: {path} does not say so'}")
     if fields.get("format_version") != FORMAT_VERSION:
         raise ValueError(f"{path} has format_version {fields.get('format_version')!r}, expected {FORMAT_VERSION}")
     if not isinstance(fields.get("separate_texts"), bool) or not isinstance(fields.get("tokenizer"), str):
@@ -193,8 +193,8 @@ def _other_kind(fields: Any) -> str:
     if not isinstance(fields, dict):
         return ""
     if fields.get("kind") == PACKED_KIND:
-        return "it is one packed for the C library, made by recurlm pack from the one that Python loads"
-    return "it is a Model, for Model.load" if fields.get("format") else ""
+        return "is packed for the C library: Python loads the model that it was made from"
+    return "is not a language model: it is a Model, for Model.load" if fields.get("format") else ""
 
 
 def _part(folder: Path, name: str) -> Path:

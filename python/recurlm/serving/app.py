@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
 from importlib.resources import files
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio.to_thread
 import numpy as np
 from fastapi import FastAPI, Request
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from ..language_model import LanguageModel
 from ..language_model.scoring import log_probs
@@ -21,13 +23,14 @@ from ..text.tokenizer import encode_named
 from ..typing import Ids
 from .completion import Completion
 from .engine import BusyError, Engine
-from .http import BodyLimit, Counted, PlainJSON, add_error_handlers, to_json
+from .http import BodyLimit, Counted, PlainJSON, add_error_handlers, describe_errors, to_json
 from .limits import Limits
 from .metrics import Metrics
 from .protocol import CompletionRequest, RequestError, ScoreRequest
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
 _PATHS = frozenset({"/", "/v1/completions", "/v1/models", "/v1/score", "/healthz", "/metrics", "/openapi.json"})
+T = TypeVar("T")
 _EVENT_SECONDS = 0.02  # between two events of a stream
 
 
@@ -51,11 +54,20 @@ class Service:
         try:
             yield
         finally:
-            await asyncio.to_thread(self._engine.close, 0.0)
+            await asyncio.to_thread(self._engine.close)
+
+    def end(self, seconds: float) -> None:
+        """Take no more requests; texts that are not whole after so many seconds end as they are."""
+        if self._engine is not None:
+            self._engine.end(seconds)
 
     @property
     def model_card(self) -> dict[str, Any]:
         return {"id": self.name, "object": "model", "created": self._created, "owned_by": "recurlm"}
+
+    def check_alive(self) -> None:
+        if self._engine is None or not self._engine.alive:
+            raise RequestError("the server does not draw any more", status=503)
 
     def check_name(self, name: str | None) -> None:
         if name is not None and name != self.name:
@@ -66,27 +78,37 @@ class Service:
         self.check_name(body.model)
         assert self._engine is not None
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
-        completion = Completion(body, self._engine, self.name, lambda: _set_from_thread(loop, changed))
-        if body.echo and body.logprobs is not None:
-            await anyio.to_thread.run_sync(completion.score_prompts, limiter=self._scoring)
+        notify = partial(_set_from_thread, loop, changed)
+        # What takes time with long texts is done by threads, so that others are not held up.
+        completion = await anyio.to_thread.run_sync(Completion, body, self._engine, self.name, notify)
         try:
             self._engine.submit(*completion.jobs)
         except BusyError as error:
             raise RequestError(str(error), status=429) from None
-        self.metrics.prompt_tokens.inc(completion.usage()["prompt_tokens"])
-        if body.stream:
-            return StreamingResponse(_events(completion, changed), media_type="text/event-stream")
         try:
+            if body.echo and body.logprobs is not None:
+                await self._in_turn(completion.score_prompts)
+            self.metrics.prompt_tokens.inc(completion.usage()["prompt_tokens"])
+            if body.stream:
+                return _EventStream(completion, changed)
             await _until(completion, changed, request)
-        finally:
+        except BaseException:
             completion.cancel()
+            raise
+        completion.cancel()
         if completion.error is not None:
             raise RequestError(str(completion.error), status=500)
-        return PlainJSON(completion.response())
+        return await anyio.to_thread.run_sync(lambda: PlainJSON(completion.response()))
 
     async def score(self, body: ScoreRequest) -> dict[str, Any]:
         self.check_name(body.model)
-        return await anyio.to_thread.run_sync(self._score, body, limiter=self._scoring)
+        return await self._in_turn(partial(self._score, body))
+
+    async def _in_turn(self, work: Callable[[], T]) -> T:
+        """Do what uses all cores by itself, after others that do."""
+        if self._scoring.statistics().tasks_waiting >= self._limits.waiting:
+            raise RequestError("too many requests are waiting: try again later", status=429)
+        return await anyio.to_thread.run_sync(work, limiter=self._scoring)
 
     def _score(self, body: ScoreRequest) -> dict[str, Any]:
         tokenizer = self._lm.tokenizer
@@ -130,10 +152,12 @@ def make_app(
         title="recurlm", docs_url=None, redoc_url=None, lifespan=service.running, default_response_class=PlainJSON
     )
     add_error_handlers(app)
+    describe_errors(app)
     app.add_middleware(BodyLimit, most=limits.body)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     app.add_middleware(Counted, metrics=metrics, paths=_PATHS)
     _add_routes(app, service)
+    app.state.service = service
     return app
 
 
@@ -161,7 +185,8 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
     @app.get("/healthz")
     async def health() -> dict[str, str]:
-        """Whether the server is there."""
+        """Whether the server is there and draws."""
+        service.check_alive()
         return {"status": "ok"}
 
     @app.get("/metrics", response_class=Response)
@@ -175,8 +200,22 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
 
 def _set_from_thread(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    if not loop.is_closed():
+    with suppress(RuntimeError):  # the loop is closed: nobody waits
         loop.call_soon_threadsafe(event.set)
+
+
+class _EventStream(StreamingResponse):
+    """The events of a completion, which ends when nobody reads them any more, or never did."""
+
+    def __init__(self, completion: Completion, changed: asyncio.Event):
+        super().__init__(_events(completion, changed), media_type="text/event-stream")
+        self._completion = completion
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._completion.cancel()
 
 
 async def _until(completion: Completion, changed: asyncio.Event, request: Request) -> None:
@@ -203,24 +242,21 @@ async def _disconnected(request: Request) -> None:
 
 async def _events(completion: Completion, changed: asyncio.Event) -> AsyncIterator[bytes]:
     """Server-sent events, what is ready in one every few milliseconds."""
-    try:
-        while True:
-            done = completion.done
-            if completion.error is not None:
-                yield _event(RequestError(str(completion.error), status=500).body())
-                return
-            if events := b"".join(map(_event, completion.events())):
-                yield events
-            if done:
-                break
-            await changed.wait()
-            changed.clear()
-            await asyncio.sleep(_EVENT_SECONDS)
-        if (last := completion.last_event()) is not None:
-            yield _event(last)
-        yield b"data: [DONE]\n\n"
-    finally:
-        completion.cancel()
+    while True:
+        done = completion.done
+        if completion.error is not None:
+            yield _event(RequestError(str(completion.error), status=500).body())
+            return
+        if events := b"".join(map(_event, completion.events())):
+            yield events
+        if done:
+            break
+        await changed.wait()
+        changed.clear()
+        await asyncio.sleep(_EVENT_SECONDS)
+    if (last := completion.last_event()) is not None:
+        yield _event(last)
+    yield b"data: [DONE]\n\n"
 
 
 def _event(content: dict[str, Any]) -> bytes:

@@ -25,15 +25,17 @@ class Prompt(NamedTuple):
     text: str
 
 
-def read_prompts(lm: LanguageModel, request: CompletionRequest) -> list[Prompt]:
-    """RequestError where there is none, or one has what the vocabulary lacks."""
-    given: list[Any]
+def list_prompts(request: CompletionRequest) -> list[Any]:
+    """Each a text or ids; RequestError where there is none."""
     if isinstance(request.prompt, str) or (request.prompt and isinstance(request.prompt[0], int)):
-        given = [request.prompt]
-    else:
-        given = list(request.prompt)
-    if not given:
+        return [request.prompt]
+    if not request.prompt:
         raise RequestError("prompt must not be an empty list", param="prompt")
+    return list(request.prompt)
+
+
+def read_prompts(lm: LanguageModel, given: list[Any]) -> list[Prompt]:
+    """RequestError where one has what the vocabulary lacks."""
     try:
         return [_read_prompt(lm, each) for each in given]
     except ValueError as error:
@@ -75,26 +77,35 @@ class Completion:
         self.request, self._engine, self._lm, self._name = request, engine, engine.lm, name
         self._id, self._created = f"cmpl-{secrets.token_hex(12)}", int(time.time())
         self._names = TokenNames(self._lm.tokenizer)
-        self._prompts = read_prompts(self._lm, request)
         self._wanted = request.n or 1
         self._drawn = request.best_of or self._wanted
-        self._check()
+        self._prompts = self._read_prompts()
         self._prompt_scores: dict[int, list[TokenScore]] = {}
         self.jobs = [self._job(prompt, notify) for prompt in self._prompts]
         self._sent = {choice: _Sent() for choice in range(len(self._prompts) * self._wanted)}
 
-    def _check(self) -> None:
+    def _read_prompts(self) -> list[Prompt]:
+        """Once nothing else is wrong: reading takes time."""
         request, limits = self.request, self._engine.limits
+        given = list_prompts(request)
+        if request.suffix:
+            raise RequestError("suffix is not supported: these models read from left to right", param="suffix")
         if self._drawn < self._wanted:
             raise RequestError("best_of must be at least n", param="best_of")
         if request.stream and self._drawn > self._wanted:
             raise RequestError("best_of needs whole texts to choose from: leave stream out", param="best_of")
-        if len(self._prompts) * self._drawn > limits.streams:
+        if request.stream_options is not None and not request.stream:
+            raise RequestError("stream_options are for a stream", param="stream_options")
+        texts = len(given) * self._drawn
+        if texts > limits.streams:
             raise RequestError(f"prompts times n must be at most {limits.streams}", param="n")
-        if self.max_tokens > limits.tokens:
-            raise RequestError(f"max_tokens must be at most {limits.tokens}", param="max_tokens")
-        if sum(len(prompt.ids) for prompt in self._prompts) > limits.tokens:
+        if texts * self.max_tokens > limits.tokens:
+            each = f" for each of {texts} texts" if texts > 1 else ""
+            raise RequestError(f"max_tokens must be at most {limits.tokens // texts}{each}", param="max_tokens")
+        prompts = read_prompts(self._lm, given)
+        if sum(len(prompt.ids) for prompt in prompts) > limits.tokens:
             raise RequestError(f"prompt must have at most {limits.tokens} tokens", param="prompt")
+        return prompts
 
     @property
     def max_tokens(self) -> int:
@@ -106,10 +117,10 @@ class Completion:
             sampling = make_sampling(
                 tokenizer.vocabulary_size,
                 temperature=_given(request.temperature, 1.0),
-                top_k=request.top_k,
+                top_k=request.top_k or 0,
                 top_p=_given(request.top_p, 1.0),
-                min_p=request.min_p,
-                repetition_penalty=request.repetition_penalty,
+                min_p=_given(request.min_p, 0.0),
+                repetition_penalty=_given(request.repetition_penalty, 1.0),
                 presence_penalty=_given(request.presence_penalty, 0.0),
                 frequency_penalty=_given(request.frequency_penalty, 0.0),
             )
@@ -206,7 +217,7 @@ class Completion:
             new = text.scores.tokens[sent.tokens :]
             known = [t for t in new if (t.offset < len(whole) if reason else t.offset + len(t.text) <= len(whole))]
             sent.tokens += len(known)
-            logprobs = self._logprobs(tokens, known, len(echoed))
+            logprobs = self._logprobs(tokens, known, len(prompt.text))
         piece = whole[sent.length :] if sent.begun else echoed + whole
         sent.begun, sent.length, sent.finished = True, len(whole), reason is not None
         return {"text": piece, "index": choice, "logprobs": logprobs, "finish_reason": reason}

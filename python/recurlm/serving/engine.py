@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -21,6 +22,8 @@ from .text import Drawn, GrowingText
 # A round is as many steps as take about this long: short enough to join and to stream, long enough to hide the call.
 _ROUND_SECONDS = 0.02
 _MOST_STEPS = 64
+# Of prompts, what is read between two rounds: longer ones are read alone.
+_ROUND_PROMPTS = 2048
 
 
 class BusyError(Exception):
@@ -90,6 +93,7 @@ class Engine:
     _waiting: deque[Job] = field(default_factory=deque)
     _changed: threading.Condition = field(default_factory=threading.Condition)
     _closing: bool = False
+    _last_moment: float = math.inf
     _rows: list[_Row] = field(default_factory=list)
     _state: DecodingState | None = None
     _pace: _Pace = field(default_factory=_Pace)
@@ -100,6 +104,10 @@ class Engine:
         self._banned, self._ends = undrawn_ids(self.lm.tokenizer, self.lm.separate_texts)
         self._thread = threading.Thread(target=self._run, name="recurlm engine", daemon=True)
         self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        return self._thread.is_alive()
 
     @property
     def ends(self) -> Ids:
@@ -123,15 +131,18 @@ class Engine:
             if self._waiting and len(self._waiting) + len(jobs) > self.limits.waiting:
                 raise BusyError("too many requests are waiting: try again later")
             self._waiting.extend(jobs)
+            self.metrics.waiting.set(len(self._waiting))
             self._changed.notify()
 
-    def close(self, seconds: float) -> None:
-        """Take no more jobs; end those that are not done after so many seconds as they are."""
+    def end(self, seconds: float) -> None:
+        """Take no more jobs; those that are not done after so many seconds end as they are."""
         with self._changed:
-            self._closing = True
-            for job in [*self._waiting, *(row.job for row in self._rows)]:
-                job.deadline = min(job.deadline, time.monotonic() + seconds)
+            self._closing, self._last_moment = True, time.monotonic() + seconds
             self._changed.notify()
+
+    def close(self) -> None:
+        """End all jobs, and the thread."""
+        self.end(0.0)
         self._thread.join()
 
     # The engine's thread -----------------------------------------------------------------------------------------
@@ -154,25 +165,39 @@ class Engine:
                 if self._closing:
                     return None
                 self._changed.wait()
-            jobs, room = [], self.limits.streams - len(self._rows)
-            while self._waiting and len(self._waiting[0].texts) <= room:
+            for job in [job for job in self._waiting if self._is_over(job)]:
+                self._waiting.remove(job)
+                _cut(job)
+            jobs, room, tokens = [], self.limits.streams - len(self._rows), 0
+            while self._waiting and len(self._waiting[0].texts) <= room and tokens < _ROUND_PROMPTS:
                 jobs.append(self._waiting.popleft())
-                room -= len(jobs[-1].texts)
+                room, tokens = room - len(jobs[-1].texts), tokens + len(jobs[-1].prompt)
             self.metrics.waiting.set(len(self._waiting))
             return jobs
+
+    def _is_over(self, job: Job) -> bool:
+        """Whether there is nothing more to draw."""
+        return job.cancelled or job.done or time.monotonic() >= min(job.deadline, self._last_moment)
 
     def _admit(self, jobs: list[Job]) -> None:
         states = [] if self._state is None else [self._state]
         for job in jobs:
-            if not job.cancelled and not job.done:
-                prompts = [job.prompt] * len(job.texts)
-                states.append(self._model.begin(prompts, job.seed, self._banned, job.logit_bias, self._cache))
+            if (state := self._begin(job)) is not None:
+                states.append(state)
                 self._rows += [_Row(job, text) for text in job.texts]
-            else:
-                job.notify()
         if len(states) > (self._state is not None):
             self._state = states[0] if len(states) == 1 else DecodingState.join(states)
         self.metrics.cached_tokens.set(self._cache.tokens_found)
+
+    def _begin(self, job: Job) -> DecodingState | None:
+        """All its texts go on from the prompt, which is read once; None where that failed."""
+        prompts = [job.prompt] * len(job.texts)
+        try:
+            return self._model.begin(prompts, job.seed, self._banned, job.logit_bias, self._cache)
+        except Exception as error:  # no affair of the others
+            job.error = error
+            job.notify()
+            return None
 
     def _draw(self) -> None:
         if self._state is None:
@@ -183,23 +208,21 @@ class Engine:
         drawn = self._model.generate(self._state, steps, sampling, self._ends, alternatives=alternatives)
         seconds = time.perf_counter() - start
         self._pace.record(seconds, steps)
-        self.metrics.round(len(rows), steps, seconds)
+        before = sum(row.text.count for row in rows)
         for row, ids, log_probs, other_ids, other_log_probs in zip(rows, *drawn, strict=True):
             wanted = row.job.alternatives
             row.text.push(Drawn(ids, log_probs, other_ids[:, :wanted], other_log_probs[:, :wanted]))
+        self.metrics.round(len(rows), steps, seconds, sum(row.text.count for row in rows) - before)
         self._release()
 
     def _release(self) -> None:
         """Let those go that are done, and tell whoever waits."""
-        now, kept = time.monotonic(), []
-        for place, row in enumerate(self._rows):
-            if now >= row.job.deadline or row.job.cancelled:
-                row.text.cut()
-            if not row.text.finished:
-                kept.append(place)
         for job in {id(row.job): row.job for row in self._rows}.values():
-            if job.streams or job.done:
+            if self._is_over(job):
+                _cut(job)
+            elif job.streams:
                 job.notify()
+        kept = [place for place, row in enumerate(self._rows) if not row.text.finished]
         if len(kept) == len(self._rows):
             return
         self._rows = [self._rows[place] for place in kept]
@@ -209,6 +232,14 @@ class Engine:
     def _fail(self, jobs: list[Job], error: Exception) -> None:
         failed = {id(job): job for job in [*jobs, *(row.job for row in self._rows)]}
         self._rows, self._state = [], None
+        self.metrics.active.set(0)
         for job in failed.values():
             job.error = error
             job.notify()
+
+
+def _cut(job: Job) -> None:
+    """Its texts end as they are, and whoever waits is told."""
+    for text in job.texts:
+        text.cut()
+    job.notify()

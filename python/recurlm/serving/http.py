@@ -101,7 +101,7 @@ class Counted:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Every error is a JSON object with one sentence."""
+    """Every error of the application is a JSON object with one sentence."""
 
     async def on_request_error(_: Request, error: Exception) -> Response:
         assert isinstance(error, RequestError)
@@ -119,6 +119,10 @@ def add_error_handlers(app: FastAPI) -> None:
         response.headers.update(error.headers or {})
         return response
 
+    async def on_error(_: Request, __: Exception) -> Response:
+        return error_response(RequestError("something went wrong; the server's log has more", status=500))
+
+    app.add_exception_handler(Exception, on_error)
     app.add_exception_handler(RequestError, on_request_error)
     app.add_exception_handler(RequestValidationError, on_validation_error)
     app.add_exception_handler(HTTPException, on_http_error)
@@ -126,12 +130,32 @@ def add_error_handlers(app: FastAPI) -> None:
 
 def _first_of(error: RequestValidationError) -> RequestError:
     """The first thing that is wrong, in a sentence."""
-    first = error.errors()[0]
-    where = [str(part) for part in first["loc"] if part != "body"]
+    # Where a field may be one of several things, the complaint that it is none of the others says least.
+    first = min(error.errors(), key=lambda each: each["type"].endswith(("_type", "none_required")))
     if first["type"] == "json_invalid":
         return RequestError(f"the request is not JSON: {first['ctx']['error']} at character {first['loc'][-1]}")
-    # Of the alternatives that a field may be, the one that was tried first is told.
-    name = next(iter(where), None)
-    problem = first["msg"][:1].lower() + first["msg"][1:].removeprefix("alue error, ")
-    problem = problem.removeprefix("value error, ")
-    return RequestError(f"{name or 'the request'}: {problem}", param=name)
+    name = next((str(part) for part in first["loc"] if part != "body"), None)
+    if name is None:
+        return RequestError("the request must be a JSON object, and say so: Content-Type: application/json")
+    if first["type"] == "extra_forbidden":
+        return RequestError(f"{name}: there is no such option", param=name)
+    problem = first["msg"].removeprefix("Value error, ")
+    return RequestError(f"{name}: {problem[:1].lower()}{problem[1:]}", param=name)
+
+
+def describe_errors(app: FastAPI) -> None:
+    """In the description of the API every error is what it is here, not what the framework would have made of it."""
+    plain = app.openapi
+
+    def described() -> dict[str, Any]:
+        description = plain()
+        properties = {"message": {"type": "string"}, "type": {"type": "string"}, "param": {}, "code": {}}
+        error = {"type": "object", "properties": {"error": {"type": "object", "properties": properties}}}
+        answer = {"description": "An error", "content": {"application/json": {"schema": error}}}
+        for path in description["paths"].values():
+            for operation in path.values():
+                operation["responses"].pop("422", None)
+                operation["responses"]["default"] = answer
+        return description
+
+    app.openapi = described  # type: ignore[method-assign]

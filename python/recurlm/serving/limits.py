@@ -14,7 +14,8 @@ class Limits:
     Args:
         streams: texts that are drawn side by side; one request may ask for as many.
         waiting: requests that wait for room among these.
-        tokens: the most that a text may get, and that a prompt or the texts to score may have together.
+        tokens: the most that the texts of a request may get together, and that its prompts, or the texts to score, may
+            have.
         body: bytes of a request.
         seconds: from a request to its end; what has been drawn by then is the answer.
         cache: bytes of states of prompts that are kept, so that what goes on from one is not read again.
@@ -22,7 +23,7 @@ class Limits:
 
     streams: int = 64
     waiting: int = 256
-    tokens: int = 16384
+    tokens: int = 65536
     body: int = 1 << 20
     seconds: float = 120.0
     cache: int = 64 << 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-_TOKEN_SECONDS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1)
+_STEP_SECONDS = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 0.3, 1)
 _REQUEST_SECONDS = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)
 _STREAMS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -26,15 +26,16 @@ class Metrics:
         self.cached_tokens = Gauge(
             "recurlm_cached_prompt_tokens", "Tokens of prompts found in the cache, so far.", registry=registry
         )
-        self._token_seconds = Histogram(
-            "recurlm_token_seconds", "From a token of a stream to its next.", buckets=_TOKEN_SECONDS, registry=registry
-        )
+        self._step_seconds = Histogram(
+            "recurlm_step_seconds", "From a token of each text to its next, once a round: their mean.",
+            buckets=_STEP_SECONDS, registry=registry,
+        )  # fmt: skip
         self._batch = Histogram("recurlm_batch_streams", "Texts in a round.", buckets=_STREAMS, registry=registry)
 
-    def round(self, streams: int, steps: int, seconds: float) -> None:
-        """A round of the engine: ``steps`` tokens of each stream."""
-        self.tokens.inc(streams * steps)
-        self._token_seconds.observe(seconds / steps)
+    def round(self, streams: int, steps: int, seconds: float, tokens: int) -> None:
+        """A round of the engine: ``steps`` of each stream, of which ``tokens`` in all were wanted."""
+        self.tokens.inc(tokens)
+        self._step_seconds.observe(seconds / steps)
         self._batch.observe(streams)
         self.active.set(streams)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 
@@ -21,6 +21,9 @@ def _encodable(text: str) -> str:
 Text = Annotated[StrictStr, AfterValidator(_encodable)]
 Id = Annotated[StrictInt, Field(ge=LEAST_ID, le=MOST_ID)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+# An error for each of a million items would take seconds to make.
+Texts = Annotated[list[Text], Field(max_length=MOST_PROMPTS, fail_fast=True)]
+Ids = Annotated[list[Id], Field(fail_fast=True)]
 
 
 class _Request(BaseModel):
@@ -41,7 +44,7 @@ class StreamOptions(BaseModel):
 class CompletionRequest(_Request):
     """A request to ``/v1/completions``: what OpenAI's have, and ``top_k``, ``min_p`` and ``repetition_penalty``."""
 
-    prompt: Text | list[Text] | list[Id] | list[list[Id]] = ""
+    prompt: Text | Texts | Ids | Annotated[list[Ids], Field(max_length=MOST_PROMPTS, fail_fast=True)] = ""
     max_tokens: Annotated[StrictInt, Field(ge=0)] | None = 16
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = 1.0
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = 1.0
@@ -56,16 +59,16 @@ class CompletionRequest(_Request):
     presence_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = 0.0
     frequency_penalty: Annotated[Number, Field(ge=-2, le=2)] | None = 0.0
     logit_bias: dict[str, Annotated[Number, Field(ge=-100, le=100)]] | None = None
-    suffix: Literal[""] | None = None
-    top_k: Annotated[StrictInt, Field(ge=0, le=MOST_ID)] = 0
-    min_p: Annotated[Number, Field(ge=0, le=1)] = 0.0
-    repetition_penalty: Annotated[Number, Field(gt=0, le=100)] = 1.0
+    suffix: Text | None = None
+    top_k: Annotated[StrictInt, Field(ge=0, le=MOST_ID)] | None = 0
+    min_p: Annotated[Number, Field(ge=0, le=1)] | None = 0.0
+    repetition_penalty: Annotated[Number, Field(ge=0.01, le=100)] | None = 1.0
 
 
 class ScoreRequest(_Request):
     """A request to ``/v1/score``: log-probabilities of whole texts, as for choosing among hypotheses."""
 
-    texts: Annotated[list[Text], Field(max_length=MOST_PROMPTS)]
+    texts: Texts
     end: StrictBool = False
 
 

@@ -84,7 +84,7 @@ class GrowingText:
         self, tokenizer: Tokenizer, prompt: str, stop: Sequence[str], ends: Ids, max_tokens: int, scored: bool
     ):
         self._stopped = StoppedText(tokenizer.decoder(prompt), stop)
-        self._ends = ends
+        self._stop, self._ends = stop, ends
         self._max_tokens = max_tokens
         self.scores = TokenScores(tokenizer, prompt) if scored else None
         self.text = ""
@@ -103,17 +103,31 @@ class GrowingText:
     def push(self, drawn: Drawn) -> None:
         """What was drawn: more than is wanted, perhaps, and -1 behind an end."""
         drawn = drawn.first(min(self.left, int(np.count_nonzero(drawn.ids >= 0))))
-        self.count += len(drawn.ids)
         ended = len(drawn.ids) > 0 and bool(drawn.ids[-1] in self._ends)
         kept = drawn.first(len(drawn.ids) - ended)
+        text, read = self._read(kept.ids)
+        if self._stopped.stopped:
+            drawn = kept = kept.first(read)
+        self.count += len(drawn.ids)
         self.log_prob += float(drawn.log_probs.sum(dtype=np.float64))
         if self.scores is not None:  # before the text: who reads that finds its tokens
             self.scores.push(kept)
-        self.text += self._stopped.push(kept.ids, final=ended or self.left == 0)
+        self.text += text + self._stopped.push([], final=ended or self.left == 0)
         if ended or self._stopped.stopped:
             self.finish_reason = "stop"
         elif self.left == 0:
             self.finish_reason = "length"
+
+    def _read(self, ids: Ids) -> tuple[str, int]:
+        """The text of ``ids`` and how many there are, up to the one that completes a stop."""
+        if not self._stop:
+            return self._stopped.push(ids), len(ids)
+        text = ""
+        for place, token in enumerate(ids.tolist()):
+            text += self._stopped.push([token])
+            if self._stopped.stopped:
+                return text, place + 1
+        return text, len(ids)
 
     def cut(self) -> None:
         """End as it is."""
