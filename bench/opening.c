@@ -43,7 +43,7 @@ int main(int argc, char** argv) {
   const size_t offsets[] = {0, 1};
   recurlm_state* state;
   int32_t token;
-  if (recurlm_state_begin(model, &bos, offsets, 1, 0, &state) || recurlm_state_draw(state, 1, NULL, &token, NULL)) return fail();
+  if (recurlm_state_begin(model, NULL, &bos, offsets, 1, 0, &state) || recurlm_state_draw(state, 1, NULL, &token, NULL)) return fail();
   const double drawn = milliseconds();
   printf("open %.2f ms, first token %.2f ms, together %.2f ms\n", opened - start, drawn - opened, drawn - start);
   print_status("VmRSS");

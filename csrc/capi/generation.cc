@@ -107,11 +107,22 @@ RECURLM_API recurlm_status recurlm_generation_next(recurlm_generation* generatio
 
 RECURLM_API void recurlm_generation_end(recurlm_generation* generation) { delete generation; }
 
-RECURLM_API recurlm_status recurlm_state_begin(const recurlm_model* model, const int32_t* ids, const size_t* offsets, size_t streams,
-                                   uint64_t seed, recurlm_state** state) {
+RECURLM_API recurlm_status recurlm_cache_make(const recurlm_model* model, size_t bytes, recurlm_cache** cache) {
+  return call([&] {
+    require(model && cache, "model and cache must not be null");
+    *cache = nullptr;
+    *cache = new recurlm_cache{model->model, PrefixCache(bytes)};
+  });
+}
+
+RECURLM_API void recurlm_cache_free(recurlm_cache* cache) { delete cache; }
+
+RECURLM_API recurlm_status recurlm_state_begin(const recurlm_model* model, recurlm_cache* cache, const int32_t* ids, const size_t* offsets,
+                                   size_t streams, uint64_t seed, recurlm_state** state) {
   return call([&] {
     require(model && state && (offsets || streams == 0), "model, offsets and state must not be null");
     *state = nullptr;
+    require(!cache || cache->model == model->model, "the cache must be one that was made for the model");
     require(seed < std::uint64_t{1} << 63, "seed must be below 2^63");
     const PackedModel& network = *model->model->network;
     std::vector<TokenIds> prompts;
@@ -120,7 +131,9 @@ RECURLM_API recurlm_status recurlm_state_begin(const recurlm_model* model, const
       require_ids(ids + offsets[s], offsets[s + 1] - offsets[s], network.vocabulary_size());
       prompts.emplace_back(ids + offsets[s], ids + offsets[s + 1]);
     }
-    *state = new recurlm_state{model->model, begin(network, prompts, seed, banning(Undrawn(*model->model).banned))};
+    const Undrawn undrawn(*model->model);
+    *state = new recurlm_state{model->model,
+                               begin(network, prompts, seed, banning(undrawn.banned), cache ? &cache->states : nullptr)};
   });
 }
 

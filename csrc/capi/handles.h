@@ -13,6 +13,11 @@ struct recurlm_model {
   std::shared_ptr<const recurlm::LanguageModel> model;
 };
 
+struct recurlm_cache {
+  std::shared_ptr<const recurlm::LanguageModel> model;
+  recurlm::PrefixCache states;
+};
+
 struct recurlm_state {
   std::shared_ptr<const recurlm::LanguageModel> model;
   recurlm::DecodingState state;

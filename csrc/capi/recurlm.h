@@ -3,7 +3,7 @@
  * Every function that can fail returns a recurlm_status; recurlm_message() then says why, in a sentence. Nothing is printed, and
  * nothing aborts. Strings are UTF-8; those that come in with a length need no zero at the end and may hold one.
  *
- * Ownership: what a function makes (`recurlm_..._open`, `_begin`, `_copy`) is the caller's, who gives it back with the function
+ * Ownership: what a function makes (`recurlm_..._open`, `_make`, `_begin`, `_copy`, ...) is the caller's, who gives it back with the function
  * named for it; null may be given back too. A state or a generation keeps its model alive: they can be freed in any order.
  *
  * Threads: a model never changes, and any number of threads may use it at once. A state or a generation is for one call at a time.
@@ -115,9 +115,16 @@ RECURLM_API void recurlm_generation_end(recurlm_generation* generation);
 /* Where each of some streams stands: what the model carries from token to token, and the token that it reads next. */
 typedef struct recurlm_state recurlm_state;
 
-/* Streams that have read their prompts. Prompt i is ids[offsets[i]] to ids[offsets[i + 1]], not empty; it begins with <bos>. */
-RECURLM_API recurlm_status recurlm_state_begin(const recurlm_model* model, const int32_t* ids, const size_t* offsets,
-                                               size_t streams, uint64_t seed, recurlm_state** state);
+/* What a model has come to after prompts, at most so many bytes of it: a prompt that goes on from one that is kept is read from there
+ * on, to the same bits. Any number of threads may use it at once, with the model that it was made for. */
+typedef struct recurlm_cache recurlm_cache;
+RECURLM_API recurlm_status recurlm_cache_make(const recurlm_model* model, size_t bytes, recurlm_cache** cache);
+RECURLM_API void recurlm_cache_free(recurlm_cache* cache);
+
+/* Streams that have read their prompts. Prompt i is ids[offsets[i]] to ids[offsets[i + 1]], not empty; it begins with <bos>. The cache
+ * may be null. */
+RECURLM_API recurlm_status recurlm_state_begin(const recurlm_model* model, recurlm_cache* cache, const int32_t* ids,
+                                               const size_t* offsets, size_t streams, uint64_t seed, recurlm_state** state);
 RECURLM_API recurlm_status recurlm_state_copy(const recurlm_state* state, recurlm_state** copy);
 /* Some of the streams, in this order; one that is named twice goes on twice. */
 RECURLM_API recurlm_status recurlm_state_select(const recurlm_state* state, const size_t* streams, size_t count,

@@ -67,7 +67,8 @@ _SIGNATURES: dict[str, list[Any]] = {
     "score": [c_void_p, POINTER(c_char_p), POINTER(c_size_t), c_size_t, c_int32, POINTER(c_double)],
     "generation_begin": [c_void_p, c_char_p, c_size_t, POINTER(Options), POINTER(c_void_p)],
     "generation_next": [c_void_p, POINTER(c_void_p), POINTER(c_size_t)],
-    "state_begin": [c_void_p, POINTER(c_int32), POINTER(c_size_t), c_size_t, c_uint64, POINTER(c_void_p)],
+    "cache_make": [c_void_p, c_size_t, POINTER(c_void_p)],
+    "state_begin": [c_void_p, c_void_p, POINTER(c_int32), POINTER(c_size_t), c_size_t, c_uint64, POINTER(c_void_p)],
     "state_copy": [c_void_p, POINTER(c_void_p)],
     "state_select": [c_void_p, POINTER(c_size_t), c_size_t, POINTER(c_void_p)],
     "state_join": [POINTER(c_void_p), c_size_t, POINTER(c_void_p)],
@@ -79,7 +80,7 @@ _SIGNATURES: dict[str, list[Any]] = {
 }
 for name, arguments in _SIGNATURES.items():
     getattr(LIBRARY, f"recurlm_{name}").argtypes = arguments
-for name in ("model_close", "generation_end", "state_free", "beams_free"):
+for name in ("model_close", "generation_end", "state_free", "beams_free", "cache_free"):
     getattr(LIBRARY, f"recurlm_{name}").argtypes = [c_void_p]
     getattr(LIBRARY, f"recurlm_{name}").restype = None
 for name in ("message", "version"):
@@ -214,13 +215,23 @@ class Model:
         finally:
             LIBRARY.recurlm_beams_free(handle)
 
-    def begin(self, prompts: list[list[int]], seed: int = 0) -> State:
+    def begin(self, prompts: list[list[int]], seed: int = 0, cache: "Cache | None" = None) -> State:
         flat = [token for prompt in prompts for token in prompt]
         offsets = np.cumsum([0, *map(len, prompts)]).tolist()
         handle = c_void_p()
         ids, bounds = (c_int32 * len(flat))(*flat), (c_size_t * len(offsets))(*offsets)
-        call("state_begin", self._handle, ids, bounds, len(prompts), seed, byref(handle))
+        kept = cache.handle if cache else None
+        call("state_begin", self._handle, kept, ids, bounds, len(prompts), seed, byref(handle))
         return State(self, handle, len(prompts))
+
+
+class Cache:
+    def __init__(self, model: Model, size: int):
+        self.handle = c_void_p()
+        call("cache_make", model._handle, size, byref(self.handle))
+
+    def __del__(self) -> None:
+        LIBRARY.recurlm_cache_free(self.handle)
 
 
 def _text_at(address: int, length: int) -> bytes:

@@ -18,7 +18,7 @@ from tests.fixtures import write as fixtures
 from tests.python import samples
 
 from . import library
-from .library import DAMAGED_FILE, INVALID_ARGUMENT, IO_ERROR, LIBRARY, UNKNOWN_TEXT, Failure, Model
+from .library import DAMAGED_FILE, INVALID_ARGUMENT, IO_ERROR, LIBRARY, UNKNOWN_TEXT, Cache, Failure, Model
 
 ROOT = Path(__file__).parents[2]
 TEXTS = ["the cat", "a dog ran after the hat", "", "the mat was flat"]
@@ -145,6 +145,16 @@ def test_streams_that_come_and_go(folder: Path) -> None:
     state.reset(1, prompts[2], seed=2)
     ids, _ = state.draw(4)
     assert ids.tolist() == [alone[1][5:], alone[2][:4]]
+
+
+def test_prompts_that_are_kept(folder: Path) -> None:
+    model = Model(folder)
+    cache = Cache(model, 1 << 20)
+    prompts = [[model.bos_id, *model.encode(text)] for text in (b"the cat", b"the cat ran", b"the dog", b"the cat ran")]
+    for prompt in prompts:
+        np.testing.assert_array_equal(model.begin([prompt], 3, cache).draw(9), model.begin([prompt], 3).draw(9))
+    with pytest.raises(Failure, match="the cache must be one that was made for the model"):
+        Model(folder).begin(prompts, 3, cache)
 
 
 def test_many_threads_get_what_one_gets(folder: Path) -> None:
@@ -314,7 +324,7 @@ def test_null_is_refused_and_given_back() -> None:
     for name, arguments in library._SIGNATURES.items():
         nothing = [0 if kind in (ctypes.c_size_t, ctypes.c_int32, ctypes.c_uint64) else None for kind in arguments]
         assert failure(INVALID_ARGUMENT, lambda name=name, nothing=nothing: library.call(name, *nothing))
-    for name in ("model_close", "generation_end", "state_free", "beams_free"):
+    for name in ("model_close", "generation_end", "state_free", "beams_free", "cache_free"):
         getattr(LIBRARY, f"recurlm_{name}")(None)
     LIBRARY.recurlm_options_init(None)
     LIBRARY.recurlm_beam_options_init(None)
