@@ -286,7 +286,7 @@ def test_damaged_files(tmp_path: Path, folder: Path, packed: bool) -> None:
         ({"top_k": -1}, "top_k must be at least 0"),
         ({"top_p": 0.0}, "top_p must be above 0"),
         ({"min_p": 2.0}, "min_p must be from 0 to 1"),
-        ({"repetition_penalty": 0.0}, "repetition_penalty must be above 0"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty must be from 1e-6 to 1e6"),
         ({"max_tokens": -1}, "max_tokens must be at least 0"),
         ({"seed": 2**63}, "seed must be below 2^63"),
         ({"size": 3}, "options must be initialised with their init function"),
