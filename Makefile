@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find csrc python -type f -not -path '*/.*' -not -path '*/__pycache__/*' -not -name '*.so') CMakeLists.txt pyproject.toml
 
-.PHONY: demo test lint native wheel bench clean check-tools
+.PHONY: demo test lint native emulate wheel bench clean check-tools
 
 demo: $(VENV)/.installed
 	$(BIN)/recurlm demo $(DEMO_FLAGS)
@@ -22,6 +22,15 @@ lint: $(VENV)/.installed-test
 PRESET ?= asan
 native: $(VENV)/.installed-test
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cmake --workflow --preset $(PRESET)
+
+# Other processors: 64-bit ARM, and those of x86 without AVX2 or AVX-512. Debian: apt install g++-aarch64-linux-gnu qemu-user
+emulate: $(VENV)/.installed-test
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cmake --workflow --preset aarch64
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cmake --workflow --preset release
+	for cpu in Nehalem Haswell-noTSX; do \
+	  qemu-x86_64 -cpu $$cpu build/release/tests/native/recurlm_native_test build/release/tests/native/cases.bin && \
+	  qemu-x86_64 -cpu $$cpu build/release/tests/native/recurlm_generation_test || exit 1; \
+	done
 
 # The wheel of this machine, and its tests from it in an environment of its own.
 WHEELS := build/wheels
