@@ -116,8 +116,9 @@ def test_who_leaves_makes_room(lm: LanguageModel) -> None:
     ):
         body = {"prompt": "the ", "max_tokens": 10**9, "stream": True}
         with http.stream("POST", "/v1/completions", json=body) as response:
-            next(response.iter_lines())
-            assert metric(http, "recurlm_active_streams") == 1
+            lines = response.iter_lines()  # held: an iterator that is dropped closes the connection
+            next(lines)
+            until(lambda: metric(http, "recurlm_active_streams") == 1)
         until(lambda: metric(http, "recurlm_active_streams") == 0)
         with pytest.raises(httpx.ReadTimeout):
             http.post("/v1/completions", json=body | {"stream": False}, timeout=0.3)

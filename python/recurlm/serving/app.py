@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from importlib.resources import files
@@ -15,6 +15,7 @@ import numpy as np
 from fastapi import FastAPI, Request
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.responses import HTMLResponse, Response, StreamingResponse
+from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from ..language_model import LanguageModel
@@ -29,9 +30,9 @@ from .metrics import Metrics
 from .protocol import CompletionRequest, RequestError, ScoreRequest
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1", "[::1]")
-_PATHS = frozenset({"/", "/v1/completions", "/v1/models", "/v1/score", "/healthz", "/metrics", "/openapi.json"})
-T = TypeVar("T")
 _EVENT_SECONDS = 0.02  # between two events of a stream
+
+T = TypeVar("T")
 
 
 class Service:
@@ -153,12 +154,17 @@ def make_app(
     )
     add_error_handlers(app)
     describe_errors(app)
+    _add_routes(app, service)
     app.add_middleware(BodyLimit, most=limits.body)
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
-    app.add_middleware(Counted, metrics=metrics, paths=_PATHS)
-    _add_routes(app, service)
+    app.add_middleware(Counted, metrics=metrics, paths=frozenset(_paths(app)))
     app.state.service = service
     return app
+
+
+def _paths(app: FastAPI) -> Iterator[str]:
+    """Those that are counted by name: nobody can make more of them."""
+    return (route.path for route in app.routes if isinstance(route, Route))
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:

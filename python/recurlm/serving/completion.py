@@ -143,9 +143,7 @@ class Completion:
         )
 
     def score_prompts(self) -> None:
-        """What is known of the tokens of prompts, where these are part of the answer; takes as long as reading them."""
-        if not self.request.echo or self.request.logprobs is None:
-            return
+        """What is known of the tokens of prompts, for an answer that echoes them; takes as long as reading them."""
         tokenizer, model = self._lm.tokenizer, self._lm.weights.packed()
         for place, prompt in enumerate(self._prompts):
             scores, whole = TokenScores(tokenizer, ""), np.array([0, len(prompt.ids)])

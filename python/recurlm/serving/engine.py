@@ -101,23 +101,14 @@ class Engine:
     def __post_init__(self) -> None:
         self._model: PackedModel = self.lm.weights.packed()
         self._cache = PrefixCache(self.limits.cache)
-        self._banned, self._ends = undrawn_ids(self.lm.tokenizer, self.lm.separate_texts)
+        # Ids that are never drawn; ids that end a text and are no part of it.
+        self.banned, self.ends = undrawn_ids(self.lm.tokenizer, self.lm.separate_texts)
         self._thread = threading.Thread(target=self._run, name="recurlm engine", daemon=True)
         self._thread.start()
 
     @property
     def alive(self) -> bool:
         return self._thread.is_alive()
-
-    @property
-    def ends(self) -> Ids:
-        """Ids that end a text and are no part of it."""
-        return self._ends
-
-    @property
-    def banned(self) -> Ids:
-        """Ids that are never drawn."""
-        return self._banned
 
     def submit(self, *jobs: Job) -> None:
         """Begin to draw as soon as there is room: all of these jobs, or none.
@@ -193,7 +184,7 @@ class Engine:
         """All its texts go on from the prompt, which is read once; None where that failed."""
         prompts = [job.prompt] * len(job.texts)
         try:
-            return self._model.begin(prompts, job.seed, self._banned, job.logit_bias, self._cache)
+            return self._model.begin(prompts, job.seed, self.banned, job.logit_bias, self._cache)
         except Exception as error:  # no affair of the others
             job.error = error
             job.notify()
@@ -205,7 +196,7 @@ class Engine:
         rows, start = self._rows, time.perf_counter()
         steps = min(self._pace.steps(), max(row.text.left for row in rows))
         sampling, alternatives = [row.job.sampling for row in rows], max(row.job.alternatives for row in rows)
-        drawn = self._model.generate(self._state, steps, sampling, self._ends, alternatives=alternatives)
+        drawn = self._model.generate(self._state, steps, sampling, self.ends, alternatives=alternatives)
         seconds = time.perf_counter() - start
         self._pace.record(seconds, steps)
         before = sum(row.text.count for row in rows)
