@@ -11,8 +11,9 @@ namespace {
 constexpr index row_block = 16;
 constexpr int panel_vectors = static_cast<int>(panel_width) / lanes;
 
-struct RowMaximum {
-  vec value[panel_vectors], panel[panel_vectors];
+// Of one row: its greatest logits and the panels where they stand, lane by lane, and how many stand before the target.
+struct RowScan {
+  vec value[panel_vectors], panel[panel_vectors], before;
 };
 
 struct Best {
@@ -20,7 +21,7 @@ struct Best {
   index at;
 };
 
-RECURLM_INLINE Best first_maximum(const RowMaximum& m) {
+RECURLM_INLINE Best first_maximum(const RowScan& m) {
   float value[panel_width], panel[panel_width];
   for (int v = 0; v < panel_vectors; ++v) {
     store(value + v * lanes, m.value[v]);
@@ -46,42 +47,48 @@ struct SoftmaxRows {
   }
 };
 
-void find_maxima(const SoftmaxRows& block, Best* best) {
-  RowMaximum maxima[row_block];
-  for (index r = 0; r < block.rows; ++r)
-    for (int v = 0; v < panel_vectors; ++v) maxima[r].value[v] = load(block.logits(0, r) + v * lanes), maxima[r].panel[v] = set1(0.0f);
-  for (index p = 1; p < block.panels; ++p) {
-    const vec here = set1(static_cast<float>(p));  // exact: there are fewer than 2^24 panels
-    for (index r = 0; r < block.rows; ++r)
-      for (int v = 0; v < panel_vectors; ++v) {
-        const vec x = load(block.logits(p, r) + v * lanes);
-        maxima[r].panel[v] = select_gt(x, maxima[r].value[v], here, maxima[r].panel[v]);
-        maxima[r].value[v] = max(x, maxima[r].value[v]);
-      }
+// One panel of one row. Equal logits stand in the order of their indices.
+RECURLM_INLINE void scan_panel(const float* logits, index panel, index target_panel, vec target, RowScan& row) {
+  const vec here = set1(static_cast<float>(panel));  // exact: there are fewer than 2^24 panels
+  const vec one = set1(1.0f), zero = set1(0.0f);
+  for (int v = 0; v < panel_vectors; ++v) {
+    const vec x = load(logits + v * lanes);
+    row.panel[v] = select_gt(x, row.value[v], here, row.panel[v]);
+    row.value[v] = max(x, row.value[v]);
+    if (panel < target_panel)
+      row.before = row.before + select_ge(x, target, one, zero);
+    else if (panel > target_panel)
+      row.before = row.before + select_gt(x, target, one, zero);
   }
-  for (index r = 0; r < block.rows; ++r) best[r] = first_maximum(maxima[r]);
 }
 
-// Entries that stand before the target when sorted by logit, equal ones by index: rank 0 is the arg max.
-void count_ranks(const SoftmaxRows& block) {
-  const vec one = set1(1.0f), zero = set1(0.0f);
+// Entries of its own panel that stand before the target.
+RECURLM_INLINE std::int32_t count_before(const float* logits, index target) {
+  std::int32_t count = 0;
+  for (index l = 0; l < panel_width; ++l)
+    count += logits[l] > logits[target] || (logits[l] == logits[target] && l < target);
+  return count;
+}
+
+// The arg max of each row, and its target's rank: the entries that stand before it when sorted by logit. Rank 0 is the arg max.
+void scan(const SoftmaxRows& block, Best* best) {
+  RowScan rows[row_block];
+  vec targets[row_block];
+  index target_panels[row_block];
   for (index r = 0; r < block.rows; ++r) {
-    if (block.ignored(r)) continue;
-    const index target = block.s.targets[block.first + r], target_panel = target / panel_width;
-    const float value = *block.target(r);
-    vec count = zero;
-    for (index p = 0; p < target_panel; ++p)
-      for (int v = 0; v < panel_vectors; ++v)
-        count = count + select_ge(load(block.logits(p, r) + v * lanes), set1(value), one, zero);
-    for (index p = target_panel + 1; p < block.panels; ++p)
-      for (int v = 0; v < panel_vectors; ++v)
-        count = count + select_gt(load(block.logits(p, r) + v * lanes), set1(value), one, zero);
-    auto rank = static_cast<std::int32_t>(sum(count));
-    for (index l = 0; l < panel_width; ++l) {
-      const float x = block.logits(target_panel, r)[l];
-      rank += x > value || (x == value && l < target % panel_width);
-    }
-    block.s.ranks[block.first + r] = rank;
+    for (int v = 0; v < panel_vectors; ++v) rows[r].value[v] = load(block.logits(0, r) + v * lanes), rows[r].panel[v] = set1(0.0f);
+    rows[r].before = set1(0.0f);
+    target_panels[r] = block.ignored(r) ? -1 : block.s.targets[block.first + r] / panel_width;
+    targets[r] = set1(block.ignored(r) ? 0.0f : *block.target(r));
+  }
+  for (index p = 0; p < block.panels; ++p)
+    for (index r = 0; r < block.rows; ++r) scan_panel(block.logits(p, r), p, target_panels[r], targets[r], rows[r]);
+  for (index r = 0; r < block.rows; ++r) {
+    best[r] = first_maximum(rows[r]);
+    const index own = target_panels[r];
+    block.s.ranks[block.first + r] =
+        own < 0 ? -1 : static_cast<std::int32_t>(sum(rows[r].before)) +
+                           count_before(block.logits(own, r), block.s.targets[block.first + r] % panel_width);
   }
 }
 
@@ -146,15 +153,13 @@ void softmax_cross_entropy(const SoftmaxCrossEntropy& s) {
     const SoftmaxRows block{s, first, s.rows - first < row_block ? s.rows - first : row_block, panels};
     Best best[row_block];
     float sums[row_block], target_logits[row_block], logit_sums[row_block];
-    find_maxima(block, best);
-    count_ranks(block);
+    scan(block, best);
     for (index r = 0; r < block.rows; ++r) target_logits[r] = block.ignored(r) ? 0.0f : *block.target(r);
     if (s.smoothing != 0.0f) sum_logits(block, logit_sums);
     exponentiate(block, best, sums);
     for (index r = 0; r < block.rows; ++r) {
       const bool ignored = block.ignored(r);
       s.predictions[first + r] = ignored ? -1 : static_cast<std::int32_t>(best[r].at);
-      if (ignored) s.ranks[first + r] = -1;
       s.log_probs[first + r] =
           ignored ? 0.0f : static_cast<float>(target_logits[r] - best[r].value - log_of_sum(sums[r]));
       if (s.smoothing != 0.0f)
