@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import callbacks, constraints, initializers, layers, losses, metrics, optimizers, regularizers, utils
     from ._core import get_num_threads
-    from .language_model import LanguageModel
+    from .language_model import GenerationConfig, LanguageModel
     from .layers import Input
     from .model import Model
     from .sequential import Sequential
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "GenerationConfig",
     "Input",
     "LanguageModel",
     "Model",
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 _MODULE_OF = {
+    "GenerationConfig": "language_model",
     "Input": "layers",
     "LanguageModel": "language_model",
     "Model": "model",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from pathlib import Path
 
-from ..language_model import LanguageModel
+from ..language_model import GenerationConfig, LanguageModel
 from .arguments import Verbs, add_options, chosen, new_parser, print_json
 
 
@@ -17,7 +18,6 @@ def add_parser(verbs: Verbs) -> None:
         LanguageModel.generate,
         {
             "prompt": "what to continue",
-            "max_tokens": "tokens to draw at most",
             "samples": "continuations to draw",
             "seed": "the same seed gives the same text",
         },
@@ -28,15 +28,20 @@ def add_parser(verbs: Verbs) -> None:
         "--stop", action="append", default=[], metavar="TEXT", help="stop before this text (may be repeated)"
     )
     add_options(
-        parser.add_argument_group("sampling"),
+        parser.add_argument_group(
+            "sampling",
+            "What is not given is as the model's generation_config.json has it, at first what is in brackets.",
+        ),
         LanguageModel.generate,
         {
-            "temperature": "0 takes the most probable token, 1 draws from the model's distribution",
-            "top_k": "draw among the k most probable, 0 for all",
-            "top_p": "draw among the most probable that together have this probability",
-            "min_p": "draw among tokens this probable relative to the most probable",
-            "repetition_penalty": "above 1, what was seen becomes less probable",
+            "max_tokens": "tokens to draw at most (200)",
+            "temperature": "0 takes the most probable token, 1 draws from the model's distribution (1)",
+            "top_k": "draw among the k most probable, 0 for all (0)",
+            "top_p": "draw among the most probable that together have this probability (1)",
+            "min_p": "draw among tokens this probable relative to the most probable (0)",
+            "repetition_penalty": "above 1, what was seen becomes less probable (1)",
         },
+        **{field.name: type(field.default) for field in dataclasses.fields(GenerationConfig)},
     )
 
 

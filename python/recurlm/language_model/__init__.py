@@ -1,5 +1,6 @@
 """Language models: a ``Model`` of recurrent layers with a tokenizer beside it."""
 
+from .generation_config import GenerationConfig
 from .language_model import LanguageModel
 
-__all__ = ["LanguageModel"]
+__all__ = ["GenerationConfig", "LanguageModel"]

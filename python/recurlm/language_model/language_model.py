@@ -19,6 +19,7 @@ from . import storage
 from .architecture import Architecture
 from .evaluation import Evaluation, evaluate_adapting, evaluate_streams, evaluate_texts
 from .fitting import Checkpoints, Run
+from .generation_config import GenerationConfig
 from .history import TrainingHistory
 from .options import FitOptions, shows_options
 from .pickling import reduce_language_model
@@ -57,6 +58,7 @@ class LanguageModel(RunningModel):
         model: the ``Model``.
         weights: its ``ModelWeights``.
         separate_texts: whether it was trained on a list of texts, and so has learned where a text ends.
+        generation_config: a ``GenerationConfig``, what ``generate`` does where it is not told; saved with the model.
         history: the ``TrainingHistory`` of the last ``fit``, saved and loaded with the model; None where there is none.
 
     >>> from recurlm import LanguageModel
@@ -95,6 +97,7 @@ class LanguageModel(RunningModel):
             embedding_dropout, recurrent_dropout, weight_drop, variational, activation_penalty, temporal_penalty,
         )  # fmt: skip
         self.separate_texts = False
+        self.generation_config = GenerationConfig()
         self.history: TrainingHistory | None = None
         self.weights = ModelWeights(self.architecture, self.tokenizer)
 
@@ -264,7 +267,7 @@ class LanguageModel(RunningModel):
         """
         lm = self.assemble(self.architecture, self.tokenizer, self.separate_texts)
         lm.weights.run_only(self.weights.converted(precision))
-        lm.history = self.history
+        lm.history, lm.generation_config = self.history, self.generation_config
         return lm
 
     # Files -------------------------------------------------------------------------------------------------------
@@ -292,6 +295,15 @@ class LanguageModel(RunningModel):
             ValueError: it is not a language model, or a file of it is damaged.
         """
         return storage.load(cls, Path(folder), check)
+
+    def save_pretrained(self, save_directory: PathLike) -> None:
+        """``save``, under the name that Hugging Face's libraries give it."""
+        self.save(save_directory)
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: PathLike) -> LanguageModel:
+        """``load``, under the name that Hugging Face's libraries give it; a folder, never a download."""
+        return cls.load(pretrained_model_name_or_path)
 
     def __reduce__(self) -> Reduced:
         return reduce_language_model(self)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..pickling import Reduced, from_bytes, to_bytes
 from ..text import tokenizers
 from .architecture import Architecture
+from .generation_config import GenerationConfig
 from .history import TrainingHistory
 from .weights import RunningWeights
 
@@ -29,6 +30,7 @@ def reduce_language_model(lm: LanguageModel) -> Reduced:
         "tokenizer": lm.tokenizer.to_json() if trained else lm.tokenizer,  # without a vocabulary: its options only
         "separate_texts": lm.separate_texts,
         "precision": lm.precision,
+        "generation": lm.generation_config.to_json(),
         "history": None if lm.history is None else lm.history.config(),
     }
     if lm.weights.made:
@@ -44,6 +46,7 @@ def restore_language_model(values: dict[str, Any]) -> LanguageModel:
     saved = values["tokenizer"]
     tokenizer = tokenizers.from_json(saved) if isinstance(saved, str) else saved
     lm = LanguageModel.assemble(Architecture.from_config(values["architecture"]), tokenizer, values["separate_texts"])
+    lm.generation_config = GenerationConfig.from_json(values["generation"])
     if values.get("history") is not None:
         lm.history = TrainingHistory.from_config(values["history"])
     if "weights" not in values:

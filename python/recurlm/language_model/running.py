@@ -14,7 +14,8 @@ from ..checks import check_integer, is_number
 from ..seeding import check_seed
 from ..text.tokenizer import Tokenizer, encode_named
 from ..typing import Ids
-from .generation import Continuation, StoppedText, check_stops, generate_pieces, make_sampling, undrawn_ids
+from .generation import Continuation, StoppedText, check_stops, generate_pieces, undrawn_ids
+from .generation_config import GenerationConfig
 from .scoring import TextScore, log_probs
 from .weights import ModelWeights
 
@@ -27,6 +28,7 @@ class RunningModel:
     tokenizer: Tokenizer
     weights: ModelWeights
     separate_texts: bool
+    generation_config: GenerationConfig
 
     @overload
     def score(self, texts: Sequence[str], *, details: Literal[False] = False, eos: bool = False) -> Doubles: ...
@@ -55,37 +57,40 @@ class RunningModel:
 
     @overload
     def generate(
-        self, prompt: str = ..., max_tokens: int = ..., *, temperature: float = ..., top_k: int = ...,
-        top_p: float = ..., min_p: float = ..., repetition_penalty: float = ...,
-        presence_penalty: float = ..., frequency_penalty: float = ..., stop: str | Sequence[str] = ...,
+        self, prompt: str = ..., max_tokens: int | None = ..., *, temperature: float | None = ...,
+        top_k: int | None = ..., top_p: float | None = ..., min_p: float | None = ...,
+        repetition_penalty: float | None = ..., presence_penalty: float | None = ...,
+        frequency_penalty: float | None = ..., stop: str | Sequence[str] = ...,
         seed: int | None = ..., stream: Literal[False] = ..., samples: None = ...,
     ) -> str: ...  # fmt: skip
     @overload
     def generate(
-        self, prompt: str = ..., max_tokens: int = ..., *, temperature: float = ..., top_k: int = ...,
-        top_p: float = ..., min_p: float = ..., repetition_penalty: float = ...,
-        presence_penalty: float = ..., frequency_penalty: float = ..., stop: str | Sequence[str] = ...,
+        self, prompt: str = ..., max_tokens: int | None = ..., *, temperature: float | None = ...,
+        top_k: int | None = ..., top_p: float | None = ..., min_p: float | None = ...,
+        repetition_penalty: float | None = ..., presence_penalty: float | None = ...,
+        frequency_penalty: float | None = ..., stop: str | Sequence[str] = ...,
         seed: int | None = ..., stream: Literal[False] = ..., samples: int,
     ) -> list[str]: ...  # fmt: skip
     @overload
     def generate(
-        self, prompt: str = ..., max_tokens: int = ..., *, temperature: float = ..., top_k: int = ...,
-        top_p: float = ..., min_p: float = ..., repetition_penalty: float = ...,
-        presence_penalty: float = ..., frequency_penalty: float = ..., stop: str | Sequence[str] = ...,
+        self, prompt: str = ..., max_tokens: int | None = ..., *, temperature: float | None = ...,
+        top_k: int | None = ..., top_p: float | None = ..., min_p: float | None = ...,
+        repetition_penalty: float | None = ..., presence_penalty: float | None = ...,
+        frequency_penalty: float | None = ..., stop: str | Sequence[str] = ...,
         seed: int | None = ..., stream: Literal[True], samples: None = ...,
     ) -> Iterator[str]: ...  # fmt: skip
     def generate(
         self,
         prompt: str = "",
-        max_tokens: int = 200,
+        max_tokens: int | None = None,
         *,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        min_p: float = 0.0,
-        repetition_penalty: float = 1.0,
-        presence_penalty: float = 0.0,
-        frequency_penalty: float = 0.0,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        frequency_penalty: float | None = None,
         stop: str | Sequence[str] = (),
         seed: int | None = None,
         stream: bool = False,
@@ -93,15 +98,17 @@ class RunningModel:
     ) -> str | list[str] | Iterator[str]:
         """Continue ``prompt``; the result does not repeat it.
 
+        What is None is as the model's ``generation_config`` has it: at first what follows in brackets.
+
         Args:
-            max_tokens: the most tokens drawn for a sample.
-            temperature: 0 always takes the most probable token; 1 draws from the model's distribution.
-            top_k: draw among the k most probable only (0: all).
-            top_p: draw among the most probable that together have this probability.
-            min_p: draw among tokens at least this probable, relative to the most probable one.
-            repetition_penalty: above 1, tokens seen before become less probable: divides logits that are positive.
-            presence_penalty: taken from the logits of tokens that were drawn before.
-            frequency_penalty: the same, as often as each was drawn.
+            max_tokens: the most tokens drawn for a sample (200).
+            temperature: 0 always takes the most probable token, 1 draws from the model's distribution (1).
+            top_k: draw among the k most probable only, 0 for all (0).
+            top_p: draw among the most probable that together have this probability (1).
+            min_p: draw among tokens at least this probable, relative to the most probable one (0).
+            repetition_penalty: above 1, tokens seen before become less probable: divides logits that are positive (1).
+            presence_penalty: taken from the logits of tokens that were drawn before (0).
+            frequency_penalty: the same, as often as each was drawn (0).
             stop: a sample ends before any of these strings.
             seed: the same seed gives the same text; None draws one.
             stream: return an iterator of pieces, as they are drawn.
@@ -112,7 +119,11 @@ class RunningModel:
         """
         if stream and samples is not None:
             raise ValueError("stream gives the pieces of one text: leave samples out")
-        max_tokens = check_integer("max_tokens", max_tokens, 0)
+        config = self.generation_config.override(
+            max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
+            repetition_penalty=repetition_penalty, presence_penalty=presence_penalty,
+            frequency_penalty=frequency_penalty,
+        )  # fmt: skip
         count = check_integer("samples", 1 if samples is None else samples, 1)
         seed = secrets.randbits(63) if seed is None else check_seed(seed)
         model = self.weights.packed()
@@ -120,13 +131,9 @@ class RunningModel:
         tokenizer = self.tokenizer
         ids = self._prompt_ids(prompt)
         texts = [StoppedText(tokenizer.decoder(prompt), stops) for _ in range(count)]
-        sampling = make_sampling(
-            tokenizer.vocabulary_size, temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p,
-            repetition_penalty=repetition_penalty, presence_penalty=presence_penalty,
-            frequency_penalty=frequency_penalty,
-        )  # fmt: skip
         banned, ends = undrawn_ids(tokenizer, self.separate_texts)
-        pieces = generate_pieces(model, ids, texts, max_tokens, sampling, seed, banned, ends)
+        sampling = config.sampling(tokenizer.vocabulary_size)
+        pieces = generate_pieces(model, ids, texts, config.max_tokens, sampling, seed, banned, ends)
         if stream:
             return (piece for (piece,) in pieces if piece)
         joined = ["".join(parts) for parts in zip(*pieces, strict=True)]

@@ -1,4 +1,7 @@
-"""A language model on disk: config.json, model.safetensors, tokenizer.json, selftest.json, if trained history.json."""
+"""A language model on disk: config.json, model.safetensors, tokenizer.json, generation_config.json, selftest.json.
+
+If it was trained, also history.json. Earlier versions wrote no generation_config.json.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,7 @@ from ..text import tokenizers
 from ..text.tokenizer import Tokenizer
 from ..typing import Array, Float, Ids
 from .architecture import Architecture
+from .generation_config import GenerationConfig
 from .history import TrainingHistory
 from .scoring import log_probs
 from .weights import RunningWeights, expected_arrays
@@ -34,7 +38,9 @@ FORMAT_VERSION = 1
 KIND = "language_model"
 PACKED_KIND = "packed_language_model"
 _PACKED_FILES = ("config.json", "packed.safetensors", "tokenizer.json")
-_FILES = ("config.json", "model.safetensors", "tokenizer.json", "selftest.json", "history.json")
+_FILES = (
+    "config.json", "model.safetensors", "tokenizer.json", "generation_config.json", "selftest.json", "history.json",
+)  # fmt: skip
 
 # Instruction sets were measured to differ by at most 1.5e-6 in a log-probability; a damaged weight makes far more.
 # In int8 such a difference can round an activation to the integer beside.
@@ -48,10 +54,11 @@ class Parts(NamedTuple):
     tokenizer: Tokenizer
     separate_texts: bool
     precision: Precision
+    generation: GenerationConfig
 
     @classmethod
     def of(cls, lm: LanguageModel) -> Parts:
-        return cls(lm.architecture, lm.tokenizer, lm.separate_texts, lm.precision)
+        return cls(lm.architecture, lm.tokenizer, lm.separate_texts, lm.precision, lm.generation_config)
 
 
 def config(lm: LanguageModel) -> dict[str, Any]:
@@ -71,6 +78,7 @@ def write(lm: LanguageModel, folder: Path) -> None:
     write_json(folder / "config.json", config(lm))
     write_safetensors(folder / "model.safetensors", lm.weights.running().arrays())
     atomic_write(folder / "tokenizer.json", lm.tokenizer.to_json().encode())
+    write_json(folder / "generation_config.json", lm.generation_config.to_json())
     if lm.history is not None:
         write_json(folder / "history.json", lm.history.config())
     ids = _probe(lm)
@@ -123,7 +131,7 @@ def load(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
 def _read(cls: type[LanguageModel], folder: Path, check: bool) -> LanguageModel:
     parts = _read_parts(folder)
     lm = cls.assemble(parts.architecture, parts.tokenizer, parts.separate_texts)
-    lm.history = _read_history(folder)
+    lm.history, lm.generation_config = _read_history(folder), parts.generation
     if parts.precision == "float32":
         named = lm.weights.make_network(initial=False).named_weights()
         for name, array in _iterate_arrays(parts, folder):
@@ -167,9 +175,21 @@ def _read_parts(folder: Path) -> Parts:
         raise ValueError(f"{path} is of another kind than config.json says")
     separate_texts, precision = fields.pop("separate_texts"), fields.pop("precision", "float32")
     try:
-        return Parts(Architecture.from_config(fields), tokenizer, separate_texts, precision)
+        architecture = Architecture.from_config(fields)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'config.json'} is damaged: {error}") from None
+    return Parts(architecture, tokenizer, separate_texts, precision, _read_generation(folder))
+
+
+def _read_generation(folder: Path) -> GenerationConfig:
+    path = folder / "generation_config.json"
+    if not path.exists():
+        return GenerationConfig()  # saved by an earlier version
+    saved = read_json(path)
+    try:
+        return GenerationConfig.from_json(saved)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is damaged: {error}") from None
 
 
 def read_config(folder: Path) -> dict[str, Any]:
