@@ -5,12 +5,17 @@
 #include <string>
 
 #include "capi/recurlm.h"
+#include "infer/classifier_folder.h"
 #include "infer/decoding_state.h"
 #include "infer/model_folder.h"
 #include "infer/sampling.h"
 
 struct recurlm_model {
   std::shared_ptr<const recurlm::LanguageModel> model;
+};
+
+struct recurlm_classifier {
+  recurlm::SequenceClassifier classifier;
 };
 
 struct recurlm_cache {

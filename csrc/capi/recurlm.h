@@ -177,6 +177,26 @@ RECURLM_API size_t recurlm_beams_count(const recurlm_beams* beams);
 RECURLM_API recurlm_status recurlm_beams_get(const recurlm_beams* beams, size_t place, recurlm_beam* beam);
 RECURLM_API void recurlm_beams_free(recurlm_beams* beams);
 
+/* Classifying ----------------------------------------------------------------------------------------------------------------- */
+
+/* Like a model it never changes, and any number of threads may use it at once. */
+typedef struct recurlm_classifier recurlm_classifier;
+
+/* The classifier of texts or of ids in `folder`, as SequenceClassifier.save wrote it. */
+RECURLM_API recurlm_status recurlm_classifier_open(const char* folder, recurlm_classifier** classifier);
+RECURLM_API void recurlm_classifier_close(recurlm_classifier* classifier);
+
+RECURLM_API size_t recurlm_classes(const recurlm_classifier* classifier);
+/* What class `place` is called, a label that is no text as JSON writes it; null where there is none. Valid as long as the classifier. */
+RECURLM_API const char* recurlm_class_label(const recurlm_classifier* classifier, size_t place);
+
+/* Log-probability of each class, (count, classes), for texts. The bits are the same for a text alone and among others. */
+RECURLM_API recurlm_status recurlm_classify(const recurlm_classifier* classifier, const char* const* texts, const size_t* lengths,
+                                            size_t count, float* log_probs);
+/* The same for sequences of ids, where it was trained on those: sequence i is ids[offsets[i]] to ids[offsets[i + 1]]. */
+RECURLM_API recurlm_status recurlm_classify_ids(const recurlm_classifier* classifier, const int32_t* ids, const size_t* offsets,
+                                                size_t count, float* log_probs);
+
 #ifdef __cplusplus
 }
 #endif

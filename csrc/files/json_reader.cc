@@ -56,7 +56,7 @@ bool JsonReader::boolean() {
   return value;
 }
 
-std::string_view JsonReader::number_token() {
+std::string_view JsonReader::number() {
   if (peek() != Kind::number) fail("expected a number");
   const std::size_t start = at_;
   const auto digits = [&] {
@@ -82,7 +82,7 @@ std::string_view JsonReader::number_token() {
 }
 
 index JsonReader::integer(index least, index most) {
-  const std::string_view token = number_token();
+  const std::string_view token = number();
   index value = 0;
   const auto [end, error] = std::from_chars(token.data(), token.data() + token.size(), value);
   if (error != std::errc() || end != token.data() + token.size() || value < least || value > most)
@@ -170,7 +170,7 @@ void JsonReader::skip() {
   switch (peek()) {
     case Kind::null: return null();
     case Kind::boolean: boolean(); return;
-    case Kind::number: number_token(); return;
+    case Kind::number: number(); return;
     case Kind::string: string(); return;
     case Kind::array: return array([&] { skip(); });
     case Kind::object: return object([&](std::string_view) { skip(); });

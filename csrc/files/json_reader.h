@@ -26,6 +26,8 @@ class JsonReader {
 
   void null();
   bool boolean();
+  // A number as it is written.
+  std::string_view number();
   // An integer from `least` to `most`; a number with a fraction or exponent is none.
   index integer(index least, index most);
   std::string string();
@@ -60,7 +62,6 @@ class JsonReader {
   bool open(char opening, char closing);  // whether there is anything inside
   bool next(char closing);                // whether another element follows
   void colon();
-  std::string_view number_token();
   void append_escape(std::string& to);
   void append_character(std::string& to);
   std::uint32_t hex4();

@@ -7,6 +7,8 @@
 #include <type_traits>
 #include <utility>
 
+#include "infer/stored_network.h"
+
 namespace recurlm {
 
 namespace {
@@ -20,16 +22,6 @@ std::uint64_t next_id() {
 }
 
 }  // namespace
-
-ElementType element_type(Precision precision) {
-  return precision == Precision::float32 ? ElementType::float32
-         : precision == Precision::int8  ? ElementType::int8
-                                         : ElementType::uint16;
-}
-
-PackedCell PackedModel::Layer::with_room(Workspace::Frame& frame, int threads) const {
-  return {columns, RightOperand(frame, kernel, threads), RightOperand(frame, recurrent_kernel, threads), bias, recurrent_bias};
-}
 
 PackedModel::PackedModel(const StoredMatrix& embedding, const std::vector<ModelLayer>& layers,
                          const ModelProjection& projection)
@@ -69,11 +61,7 @@ void PackedModel::lay_out(const StoredMatrix& embedding, const std::vector<Model
   embedding_ = {embedding.precision, nullptr, embedding.rows, embedding.cols};
   classes_ = projection.outputs();
   projection_ = weights_of(projection.kernel.precision, projection.inputs(), panels_of(classes_));
-  for (const ModelLayer& layer : layers) {
-    const CellSpec& spec = layer.spec;
-    layers_.push_back({spec, nullptr, weights_of(layer.kernel.precision, spec.input_dim, spec.panels()),
-                       weights_of(layer.recurrent_kernel.precision, spec.units, spec.panels()), nullptr, nullptr});
-  }
+  for (const ModelLayer& layer : layers) layers_.push_back(Layer::of(layer));
 }
 
 // visit(array, where its data lie).
@@ -123,12 +111,7 @@ void PackedModel::pack(const std::vector<ModelLayer>& layers, const ModelProject
   parallel(threads_for(static_cast<double>(storage_.nbytes())), [&](Team& team) {
     projection.transposed ? pack_rows(team, kernel, columns, projection_) : pack_columns(team, kernel, columns, projection_);
     pack_bias(team, projection.bias, output_columns, projection_.panels, 0.0f, projection_bias_);
-    for (std::size_t l = 0; l < layers.size(); ++l) {
-      const Layer& to = layers_[l];
-      pack_columns(team, layers[l].kernel, to.columns, to.kernel);
-      pack_columns(team, layers[l].recurrent_kernel, to.columns, to.recurrent_kernel);
-      pack_cell_biases(team, to.spec, layers[l].bias, {to.columns, {}, {}, to.bias, to.recurrent_bias});
-    }
+    for (std::size_t l = 0; l < layers.size(); ++l) layers_[l].pack(team, layers[l]);
   });
 }
 
@@ -150,17 +133,16 @@ void PackedModel::make_table() {
 
 std::size_t PackedModel::read_bytes() const {
   std::size_t bytes = projection_.read_bytes();
-  for (const Layer& layer : layers_) bytes += layer.kernel.read_bytes() + layer.recurrent_kernel.read_bytes();
+  for (const Layer& layer : layers_) bytes += layer.read_bytes();
   if (!table_.data) return bytes + embedding_.nbytes() / static_cast<std::size_t>(embedding_.rows);
   const auto row = static_cast<std::size_t>(table_.panels * panel_width) * sizeof(float);
   return bytes - layers_.front().kernel.read_bytes() + row;
 }
 
 double PackedModel::recurrent_operations() const {
-  double products = 0;
-  for (const Layer& layer : layers_)
-    products += static_cast<double>(layer.spec.gates() * layer.spec.units * (layer.spec.input_dim + layer.spec.units));
-  return 2 * products;
+  double operations = 0;
+  for (const Layer& layer : layers_) operations += layer.operations();
+  return operations;
 }
 
 double PackedModel::projection_operations() const { return 2.0 * static_cast<double>(output_units() * classes_); }

@@ -11,18 +11,9 @@
 
 #include "files/mapped_file.h"
 #include "files/safetensors.h"
-#include "ops/recurrent.h"
+#include "infer/packed_layer.h"
 
 namespace recurlm {
-
-// In which matrices of a precision are stored.
-ElementType element_type(Precision precision);
-
-struct ModelLayer {
-  CellSpec spec;
-  StoredMatrix kernel, recurrent_kernel;  // Keras layout, as CellWeights
-  const float* bias;
-};
 
 // kernel (H, V) or, transposed, (V, H).
 struct ModelProjection {
@@ -36,14 +27,7 @@ struct ModelProjection {
 
 class PackedModel {
  public:
-  struct Layer {
-    CellSpec spec;
-    const Column* columns;
-    PackedWeights kernel, recurrent_kernel;
-    float *bias, *recurrent_bias;
-
-    PackedCell with_room(Workspace::Frame& frame, int threads) const;
-  };
+  using Layer = PackedLayer;
 
   // embedding (V, E) with scales of rows; everything is copied.
   PackedModel(const StoredMatrix& embedding, const std::vector<ModelLayer>& layers, const ModelProjection& projection);

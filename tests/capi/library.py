@@ -75,12 +75,15 @@ _SIGNATURES: dict[str, list[Any]] = {
     "state_reset": [c_void_p, c_size_t, POINTER(c_int32), c_size_t, c_uint64],
     "beams_search": [c_void_p, c_char_p, c_size_t, POINTER(BeamOptions), POINTER(c_void_p)],
     "beams_get": [c_void_p, c_size_t, POINTER(Beam)],
+    "classifier_open": [c_char_p, POINTER(c_void_p)],
+    "classify": [c_void_p, POINTER(c_char_p), POINTER(c_size_t), c_size_t, POINTER(c_float)],
+    "classify_ids": [c_void_p, POINTER(c_int32), POINTER(c_size_t), c_size_t, POINTER(c_float)],
     "state_draw": [c_void_p, c_size_t, POINTER(Options), POINTER(c_int32), POINTER(c_float)],
     "state_read": [c_void_p, POINTER(c_int32), c_size_t, POINTER(c_float), POINTER(c_int32)],
 }
 for name, arguments in _SIGNATURES.items():
     getattr(LIBRARY, f"recurlm_{name}").argtypes = arguments
-for name in ("model_close", "generation_end", "state_free", "beams_free", "cache_free"):
+for name in ("model_close", "generation_end", "state_free", "beams_free", "cache_free", "classifier_close"):
     getattr(LIBRARY, f"recurlm_{name}").argtypes = [c_void_p]
     getattr(LIBRARY, f"recurlm_{name}").restype = None
 for name in ("message", "version"):
@@ -88,6 +91,10 @@ for name in ("message", "version"):
 LIBRARY.recurlm_vocabulary_size.restype = c_int64
 LIBRARY.recurlm_beams_count.restype = c_size_t
 LIBRARY.recurlm_beams_count.argtypes = [c_void_p]
+LIBRARY.recurlm_classes.restype = c_size_t
+LIBRARY.recurlm_classes.argtypes = [c_void_p]
+LIBRARY.recurlm_class_label.restype = c_char_p
+LIBRARY.recurlm_class_label.argtypes = [c_void_p, c_size_t]
 for name in ("vocabulary_size", "bos_id", "end_id"):
     getattr(LIBRARY, f"recurlm_{name}").argtypes = [c_void_p]
 
@@ -232,6 +239,37 @@ class Cache:
 
     def __del__(self) -> None:
         LIBRARY.recurlm_cache_free(self.handle)
+
+
+class Classifier:
+    def __init__(self, folder: Path):
+        self._handle = c_void_p()
+        call("classifier_open", str(folder).encode(), byref(self._handle))
+
+    def __del__(self) -> None:
+        if self._handle:
+            LIBRARY.recurlm_classifier_close(self._handle)
+
+    @property
+    def labels(self) -> list[str]:
+        count = LIBRARY.recurlm_classes(self._handle)
+        assert LIBRARY.recurlm_class_label(self._handle, count) is None
+        return [LIBRARY.recurlm_class_label(self._handle, place).decode() for place in range(count)]
+
+    def classify(self, texts: list[str]) -> Any:
+        encoded = [text.encode() for text in texts]
+        count, log_probs = len(texts), np.zeros((len(texts), len(self.labels)), np.float32)
+        lengths = (c_size_t * count)(*map(len, encoded))
+        call("classify", self._handle, (c_char_p * count)(*encoded), lengths, count, _pointer(log_probs, c_float))
+        return log_probs
+
+    def classify_ids(self, rows: list[list[int]]) -> Any:
+        flat = [token for row in rows for token in row]
+        offsets = np.cumsum([0, *map(len, rows)]).tolist()
+        log_probs = np.zeros((len(rows), len(self.labels)), np.float32)
+        given, bounds = (c_int32 * len(flat))(*flat), (c_size_t * len(offsets))(*offsets)
+        call("classify_ids", self._handle, given, bounds, len(rows), _pointer(log_probs, c_float))
+        return log_probs
 
 
 def _text_at(address: int, length: int) -> bytes:

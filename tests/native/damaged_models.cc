@@ -97,7 +97,8 @@ Bytes change_structure(const Bytes& text, Random& random) {
       "0",    "-1",   "1",     "2",     "7",         "4294967295", "2147483647", "2147483648", "9223372036854775807",
       "9223372036854775808",   "1e9",   "-0",        "1.5",        "1e400",      "\"\"",       "\"\\u0000\"",
       "\"\\ud800\"", "null",   "true",  "false",     "[]",         "{}",         "[[[[[[[[",   "\"F32\"",
-      "\"I8\"",      "\"U16\"", "\"I32\"", "\"int8\"", "\"bfloat16\"", "\"gru\"", "\"language_model\"", "[0,0]"};
+      "\"I8\"",      "\"U16\"", "\"I32\"", "\"int8\"", "\"bfloat16\"", "\"gru\"", "\"language_model\"", "[0,0]", "\"mean\"",
+      "\"ids\"",     "\"text\""};
   const std::vector<Span> spans = tokens_of(text);
   if (spans.empty()) return text;
   const Span from = random.of(spans), to = spans[std::min(spans.size() - 1, random.below(spans.size()))];
@@ -136,12 +137,13 @@ Bytes change_bytes(Bytes bytes, Random& random) {
 
 struct Model {
   fs::path folder;
+  bool classifies;
   std::vector<std::pair<std::string, Bytes>> files;
   long size = 0;
 };
 
 Model read_model(const fs::path& folder) {
-  Model model{folder, {}, 0};
+  Model model{folder, folder.filename().string().rfind("classifier", 0) == 0, {}, 0};
   for (const char* name : {"config.json", "tokenizer.json", "model.safetensors", "packed.safetensors"})
     if (fs::exists(folder / name)) {
       model.files.emplace_back(name, read(folder / name));
@@ -175,6 +177,17 @@ void use(recurlm_model* model) {
   if (recurlm_beams_search(model, "", 0, &beam_options, &beams) == RECURLM_OK) recurlm_beams_free(beams);
 }
 
+void use(recurlm_classifier* classifier) {
+  const char* texts[] = {"the cat", "", "a dog ran"};
+  const size_t lengths[] = {7, 0, 9};
+  std::vector<float> log_probs(3 * recurlm_classes(classifier));
+  recurlm_classify(classifier, texts, lengths, 3, log_probs.data());
+  const int32_t ids[] = {1, 0, 2147483647, 2};
+  const size_t offsets[] = {0, 3, 3, 4};
+  recurlm_classify_ids(classifier, ids, offsets, 3, log_probs.data());
+  for (size_t i = 0; i < recurlm_classes(classifier); ++i) require(recurlm_class_label(classifier, i) != nullptr, "a class has no label");
+}
+
 struct Tally {
   long opened = 0, refused = 0;
   double slowest = 0;  // seconds of processor time
@@ -183,17 +196,18 @@ struct Tally {
 
 double processor_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
-void open(const fs::path& folder, long size, Tally& tally) {
+template <typename Handle>
+void open_as(recurlm_status (*open)(const char*, Handle**), void (*close)(Handle*), const fs::path& folder, long size, Tally& tally) {
   const double start = processor_seconds();
   const long before = allocated;
   peak = before;
-  recurlm_model* model = nullptr;
-  const recurlm_status status = recurlm_model_open(folder.c_str(), &model);
+  Handle* handle = nullptr;
+  const recurlm_status status = open(folder.c_str(), &handle);
   const long taken = peak - before;
   if (status == RECURLM_OK) {
     ++tally.opened;
-    use(model);
-    recurlm_model_close(model);
+    use(handle);
+    close(handle);
   } else {
     ++tally.refused;
     const std::string message = recurlm_message();
@@ -210,6 +224,13 @@ void open(const fs::path& folder, long size, Tally& tally) {
   require(taken < 2 * size + beside, std::to_string(taken) + " bytes for files of " + std::to_string(size));
 }
 
+void open(const Model& model, long size, Tally& tally) {
+  if (model.classifies)
+    open_as(recurlm_classifier_open, recurlm_classifier_close, model.folder, size, tally);
+  else
+    open_as(recurlm_model_open, recurlm_model_close, model.folder, size, tally);
+}
+
 // Copies of the models, of which one file at a time is another.
 class Samples {
  public:
@@ -223,7 +244,7 @@ class Samples {
       model.folder = scratch / model.folder.filename();
       fs::create_directories(model.folder);
       for (const auto& [name, bytes] : model.files) write(model.folder / name, bytes);
-      open(model.folder, model.size, tally_);
+      open(model, model.size, tally_);
     }
     require(tally_.refused == 0, recurlm_message());
   }
@@ -233,7 +254,7 @@ class Samples {
   const Tally& tally() const { return tally_; }
   void open_with(const Model& model, const std::string& name, const Bytes& whole, const Bytes& changed) {
     write(model.folder / name, changed);
-    open(model.folder, model.size + static_cast<long>(changed.size()), tally_);
+    open(model, model.size + static_cast<long>(changed.size()), tally_);
     write(model.folder / name, whole);
   }
 
@@ -257,7 +278,9 @@ Bytes change(const std::string& name, const Bytes& bytes, Random& random) {
 
 void run(const fs::path& models, long count, unsigned seed) {
   Samples samples(models, fs::temp_directory_path() / ("recurlm-damaged-" + std::to_string(seed) + "-" + std::to_string(count)));
-  for (const Model& model : {samples.models().front(), samples.models().back()}) cut_off(samples, model);
+  const std::vector<Model>& all = samples.models();
+  for (const Model& model : {all.front(), all.back(), *std::find_if(all.begin(), all.end(), [](const Model& m) { return m.classifies; })})
+    cut_off(samples, model);
   Random random(seed);
   for (long i = 0; i < count; ++i) {
     const Model& model = random.of(samples.models());

@@ -1,6 +1,7 @@
 // Many threads with one model: recurlm_many_threads_test MODELS [CALLS]
 //
-// 64 threads, each CALLS times, score texts and generate from each of the models; every result has the bits of the serial one.
+// 64 threads, each CALLS times, score texts and generate from each of the models, or classify; every result has the bits of the
+// serial one.
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -65,9 +66,19 @@ std::string result(const recurlm_model* model, int kind) {
   return kind % 4 == 3 ? searched(model, kind) : kind % 2 ? generated(model, kind) : scored(model, kind);
 }
 
-void run(const std::filesystem::path& folder, int calls) {
-  recurlm_model* model;
-  check(recurlm_model_open(folder.c_str(), &model));
+std::string result(const recurlm_classifier* classifier, int kind) {
+  const std::string longer = "a dog ran after the hat the cat sat on";
+  const char* texts[] = {longer.c_str(), "the cat", ""};
+  const size_t lengths[] = {longer.size() - static_cast<size_t>(kind), 7, 0};
+  std::vector<float> log_probs(3 * recurlm_classes(classifier));
+  check(recurlm_classify(classifier, texts, lengths, 3, log_probs.data()));
+  return {reinterpret_cast<const char*>(log_probs.data()), sizeof(float) * log_probs.size()};
+}
+
+template <typename Handle>
+void run(recurlm_status (*open)(const char*, Handle**), void (*close)(Handle*), const std::filesystem::path& folder, int calls) {
+  Handle* model;
+  check(open(folder.c_str(), &model));
   std::vector<std::string> expected;
   for (int kind = 0; kind < kinds; ++kind) expected.push_back(result(model, kind));
   std::vector<std::string> failures(thread_count);
@@ -84,9 +95,16 @@ void run(const std::filesystem::path& folder, int calls) {
       }
     });
   for (std::thread& thread : threads) thread.join();
-  recurlm_model_close(model);
+  close(model);
   for (const std::string& failure : failures)
     if (!failure.empty()) throw std::runtime_error(folder.filename().string() + ": " + failure);
+}
+
+void run(const std::filesystem::path& folder, int calls) {
+  if (folder.filename().string().rfind("classifier", 0) == 0)
+    run(recurlm_classifier_open, recurlm_classifier_close, folder, calls);
+  else
+    run(recurlm_model_open, recurlm_model_close, folder, calls);
 }
 
 }  // namespace

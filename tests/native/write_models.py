@@ -1,6 +1,7 @@
 """Writes small models for the native tests of the C library: python -m tests.native.write_models FOLDER
 
-One of each tokenizer, each cell, each precision, packed and not, with texts apart and without; a few kilobytes each.
+One of each tokenizer, each cell, each precision, packed and not, with texts apart and without, and classifiers; a few
+kilobytes each.
 """
 
 import sys
@@ -8,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from recurlm import LanguageModel
+from recurlm.estimators import SequenceClassifier
+from recurlm.precision import Precision
 from recurlm.text.bpe import BPETokenizer
 
 TEXT = "the cat sat on the mat\na dog ran after the hat\n" * 20
@@ -21,6 +24,12 @@ MODELS: dict[str, tuple[dict[str, Any], str, bool]] = {
     "packed-bpe": ({"cell": "rnn"}, "bfloat16", True),
 }
 
+CLASSIFIERS: dict[str, tuple[dict[str, Any], Precision]] = {
+    "classifier-lstm": ({"tokenizer": "char", "bidirectional": True, "layers": 2}, "float32"),
+    "classifier-gru": ({"cell": "gru", "bidirectional": True, "pooling": "max"}, "int8"),
+    "classifier-rnn": ({"tokenizer": "byte", "cell": "rnn", "pooling": "mean"}, "bfloat16"),
+}
+
 
 def write(folder: Path) -> None:
     for name, (options, precision, packed) in MODELS.items():
@@ -30,6 +39,9 @@ def write(folder: Path) -> None:
         lm.fit(data, epochs=1, batch_size=4, window=8, validation_split=0, verbose=False)
         lm = lm if precision == "float32" else lm.quantize(precision)  # type: ignore[arg-type]
         lm.save(folder / name, packed=packed)
+    for name, (options, narrow) in CLASSIFIERS.items():
+        classifier = SequenceClassifier(units=5, embedding_dim=4, epochs=1, random_state=1, **options)
+        classifier.fit(TEXT.splitlines(), ["cat", "dog"] * 20).save(folder / name, precision=narrow)
 
 
 def write_text(folder: Path) -> Path:

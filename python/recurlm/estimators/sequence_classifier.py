@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from .. import optimizers
 from ..callbacks import EarlyStopping
 from ..checks import check_integer, check_rate
+from ..precision import Precision
 from ..text.corpus import PathLike
 from ..text.tokenizer import Tokenizer
 from ..typing import Array, Float, Ids
@@ -221,14 +222,19 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     # Files -------------------------------------------------------------------------------------------------------
 
-    def save(self, folder: PathLike) -> None:
+    def save(self, folder: PathLike, *, precision: Precision = "float32") -> None:
         """Save the fitted classifier in ``folder``, in place of one that is there; it is whole at any moment.
+
+        Args:
+            precision: ``"bfloat16"`` or ``"int8"`` take a half or a quarter of the bytes; the C library multiplies them
+                as they are, Python reads them as float32.
 
         Raises:
             ValueError: ``folder`` holds something else, or a label or parameter is nothing that JSON can hold.
+            FloatingPointError: a weight is not finite.
         """
         check_is_fitted(self)
-        storage.save(self, Path(folder))
+        storage.save(self, Path(folder), precision)
 
     @classmethod
     def load(cls, folder: PathLike) -> SequenceClassifier:

@@ -9,10 +9,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..files import atomic_write, check_target, read_json, reading_folder, replace_folder, write_json
+from .. import narrow
+from ..files import (
+    atomic_write,
+    check_target,
+    read_json,
+    read_safetensors,
+    reading_folder,
+    replace_folder,
+    write_json,
+    write_safetensors,
+)
+from ..model import Model
+from ..precision import PRECISIONS, Precision
 from ..text import tokenizers
 from ..text.tokenizer import Tokenizer
-from ..typing import Array
+from ..typing import Array, Float
 from .inputs import KINDS, Reader, TextReader
 from .network import build_network
 
@@ -24,12 +36,16 @@ FORMAT_VERSION = 1
 _FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 
-def save(classifier: SequenceClassifier, folder: Path) -> None:
+def save(classifier: SequenceClassifier, folder: Path, precision: Precision) -> None:
     """See ``SequenceClassifier.save``."""
-    config = _config(classifier)
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
+    config = _config(classifier) | ({"precision": precision} if precision != "float32" else {})
+    values = _values(classifier.model_)
+    weights = values if precision == "float32" else narrow.narrowed(values, precision)
     with replace_folder(check_target(folder, {"kind": KIND}, _FILES)) as temporary:
         write_json(temporary / "config.json", config)
-        classifier.model_.save_weights(temporary / "model.safetensors")
+        write_safetensors(temporary / "model.safetensors", narrow.to_arrays(weights))
         if isinstance(classifier.reader_, TextReader):
             atomic_write(temporary / "tokenizer.json", classifier.reader_.tokenizer.to_json().encode())
 
@@ -43,12 +59,28 @@ def load(cls: type[SequenceClassifier], folder: Path) -> SequenceClassifier:
             raise ValueError(f"{found} is not a sequence classifier: its config.json does not say so")
         if config.get("format_version") != FORMAT_VERSION:
             raise ValueError(f"{path} has format_version {config.get('format_version')!r}, expected {FORMAT_VERSION}")
+        if config.get("precision", "float32") not in PRECISIONS:
+            raise ValueError(f"{path} has precision {config['precision']!r}, expected one of {', '.join(PRECISIONS)}")
         try:
             classifier = _restore(cls, config, found)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} is damaged: {type(error).__name__} {error}") from None
-        classifier.model_.load_weights(found / "model.safetensors")
+        _load_weights(classifier.model_, found / "model.safetensors", config.get("precision", "float32"))
         return classifier
+
+
+def _load_weights(model: Model, path: Path, precision: Precision) -> None:
+    arrays = read_safetensors(path)
+    shapes = {name: value.shape for name, value in _values(model).items()}
+    expected = narrow.expected_arrays(shapes, precision)
+    if {name: (array.shape, array.dtype.type) for name, array in arrays.items()} != expected:
+        raise ValueError(f"{path} does not fit config.json: its arrays are others, or of other shapes or types")
+    for name, value in narrow.widened(narrow.from_arrays(arrays.items())).items():
+        model.named_weights()[name].assign(value)
+
+
+def _values(model: Model) -> dict[str, Float]:
+    return {name: parameter.value for name, parameter in model.named_weights().items()}
 
 
 def _config(classifier: SequenceClassifier) -> dict[str, Any]:

@@ -8,18 +8,13 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
-from .. import _core
+from .. import _core, narrow
 from ..model import Model
-from ..precision import PRECISIONS, Matrix, Precision, Quantized, dequantize, from_bfloat16, quantize, to_bfloat16
+from ..precision import PRECISIONS, Matrix, Precision
 from ..text.tokenizer import Tokenizer
 from ..typing import Array, Float
 from .architecture import EMBEDDING, Architecture
 from .scoring import compile_model
-
-_SCALES = ".scales"
-_DTYPES = {"float32": np.float32, "bfloat16": np.uint16, "int8": np.int8}
 
 
 @dataclass(frozen=True)
@@ -44,25 +39,13 @@ class RunningWeights:
     # Files -------------------------------------------------------------------------------------------------------
 
     def arrays(self) -> dict[str, Array]:
-        """As they are written: the scales of ``name`` are ``name.scales``."""
-        arrays: dict[str, Array] = {}
-        for name, value in self.named.items():
-            if isinstance(value, Quantized):
-                arrays |= {name: value.values, name + _SCALES: value.scales}
-            else:
-                arrays[name] = value
-        return arrays
+        """As they are written."""
+        return narrow.to_arrays(self.named)
 
     @classmethod
     def from_arrays(cls, arrays: Iterable[tuple[str, Array]], precision: Precision) -> RunningWeights:
         """The inverse of ``arrays``, for what ``check_array`` has passed."""
-        found = dict(arrays)
-        named = {
-            name: Quantized(value, found[name + _SCALES]) if name + _SCALES in found else value
-            for name, value in found.items()
-            if not name.endswith(_SCALES)
-        }
-        return cls(precision, named)
+        return cls(precision, narrow.from_arrays(arrays))
 
 
 class ModelWeights:
@@ -145,11 +128,7 @@ class ModelWeights:
         if self._narrow is not None:
             raise ValueError(f"the model is quantized to {self.precision} already: quantize the float32 one")
         with self.network.usage.reading():
-            values = self._values()
-            for name, value in values.items():
-                if not np.isfinite(value).all():
-                    raise FloatingPointError(f"{name} is not finite: the model was not quantized")
-            return RunningWeights(precision, {name: _convert(name, value, precision) for name, value in values.items()})
+            return RunningWeights(precision, narrow.narrowed(self._values(), precision))
 
     def readable(self) -> Model:
         """The network, or a new one that holds the values of narrow weights in float32."""
@@ -160,7 +139,7 @@ class ModelWeights:
         self.require_vocabulary()
         network = self._architecture.plain().build(self._tokenizer.vocabulary_size, initial=False)
         with self.reading():
-            named = self._values() if self._narrow is None else _widened(self._narrow.named)
+            named = self._values() if self._narrow is None else narrow.widened(self._narrow.named)
             for name, parameter in network.named_weights().items():
                 parameter.assign(named[name])
         return network
@@ -181,36 +160,4 @@ def expected_arrays(
     architecture: Architecture, vocabulary_size: int, precision: Precision
 ) -> dict[str, tuple[tuple[int, ...], type]]:
     """Shape and dtype of each array of a saved model."""
-    expected: dict[str, tuple[tuple[int, ...], type]] = {}
-    for name, shape in architecture.shapes(vocabulary_size).items():
-        narrow = _is_matrix(name)
-        expected[name] = shape, _DTYPES[precision] if narrow else np.float32
-        if narrow and precision == "int8":
-            expected[name + _SCALES] = (shape[_channels(name)],), np.float32
-    return expected
-
-
-def _convert(name: str, value: Float, precision: Precision) -> Matrix:
-    if not _is_matrix(name):
-        return np.array(value)  # a copy: training goes on with the network's own
-    return to_bfloat16(value) if precision == "bfloat16" else quantize(value, _channels(name))
-
-
-def _widen(name: str, value: Matrix) -> Float:
-    """The inverse of ``_convert``, but for what that has rounded."""
-    if isinstance(value, Quantized):
-        return dequantize(value, _channels(name))
-    return from_bfloat16(np.asarray(value, np.uint16)) if _is_matrix(name) else np.asarray(value, np.float32)
-
-
-def _widened(named: Mapping[str, Matrix]) -> dict[str, Float]:
-    return {name: _widen(name, value) for name, value in named.items()}
-
-
-def _is_matrix(name: str) -> bool:
-    return not name.endswith(".bias")
-
-
-def _channels(name: str) -> int:
-    """Along which axis the outputs lie: a row of the embedding is what a token gives, and, tied, what predicts it."""
-    return 0 if name == EMBEDDING else 1
+    return narrow.expected_arrays(architecture.shapes(vocabulary_size), precision)

@@ -1,0 +1,239 @@
+#include "infer/packed_classifier.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <numeric>
+
+namespace recurlm {
+
+namespace {
+
+// Sequences side by side, and steps of them all together: enough for the products, and memory for a few megabytes of outputs.
+constexpr std::size_t most_rows = 32;
+constexpr index most_positions = index{1} << 14;
+
+StoredMatrix copy_of(Workspace::Frame& frame, const StoredMatrix& matrix) {
+  StoredMatrix copy = matrix;
+  auto* data = frame.take<std::byte>(static_cast<index>(matrix.nbytes()));
+  std::memcpy(data, matrix.data, matrix.nbytes());
+  copy.data = data;
+  if (!matrix.scales) return copy;
+  auto* scales = frame.take<float>(matrix.rows);
+  std::copy_n(matrix.scales, matrix.rows, scales);
+  copy.scales = scales;
+  return copy;
+}
+
+void log_softmax(index classes, float* row) {
+  const float greatest = *std::max_element(row, row + classes);
+  double sum = 0;
+  for (index c = 0; c < classes; ++c) sum += std::exp(static_cast<double>(row[c] - greatest));
+  for (index c = 0; c < classes; ++c) row[c] = static_cast<float>(static_cast<double>(row[c] - greatest) - std::log(sum));
+}
+
+}  // namespace
+
+PackedClassifier::PackedClassifier(const StoredMatrix& embedding, const std::vector<ClassifierLayer>& layers, Pooling pooling,
+                                   const ClassifierOutput& output)
+    : pooling_(pooling), embedding_(copy_of(frame_, embedding)), classes_(output.kernel.cols) {
+  for (const ClassifierLayer& layer : layers) {
+    layers_.push_back({place(layer.forward), std::nullopt});
+    if (layer.backward) layers_.back().backward = place(*layer.backward);
+  }
+  kernel_ = take_weights(frame_, output.kernel.precision, output.kernel.rows, panels_of(classes_));
+  bias_ = frame_.take<float>(kernel_.panels * panel_width);
+  pack(layers, output);
+}
+
+PackedLayer PackedClassifier::place(const ModelLayer& layer) {
+  PackedLayer placed = PackedLayer::of(layer);
+  const index depth = layer.spec.input_dim, panels = layer.spec.panels();
+  placed.columns = take_gate_columns(frame_, layer.spec);
+  placed.kernel = take_weights(frame_, layer.kernel.precision, depth, panels);
+  placed.recurrent_kernel = take_weights(frame_, layer.recurrent_kernel.precision, layer.spec.units, panels);
+  placed.bias = frame_.take<float>(panels * panel_width);
+  placed.recurrent_bias = frame_.take<float>(panels * panel_width);
+  return placed;
+}
+
+void PackedClassifier::pack(const std::vector<ClassifierLayer>& layers, const ClassifierOutput& output) {
+  Workspace workspace;
+  Workspace::Frame frame(workspace);
+  const Column* columns = natural_columns(frame, classes_);
+  parallel(threads_for(static_cast<double>(storage_.nbytes())), [&](Team& team) {
+    pack_columns(team, output.kernel, columns, kernel_);
+    pack_bias(team, output.bias, columns, kernel_.panels, 0.0f, bias_);
+    for (std::size_t l = 0; l < layers.size(); ++l) {
+      layers_[l].forward.pack(team, layers[l].forward);
+      if (layers[l].backward) layers_[l].backward->pack(team, *layers[l].backward);
+    }
+  });
+}
+
+// Sequences of similar length, side by side, and padded. The steps of padding are masked: they pass the state on.
+class PackedClassifier::Batch {
+ public:
+  Batch(Workspace::Frame& frame, const PackedClassifier& classifier, index steps, index rows);
+
+  void place(index row, const std::int32_t* ids, index length);
+  void classify(float* log_probs);  // (B, C)
+
+ private:
+  struct Outputs {
+    float* forward;   // (T + 1, B, H) of states, the initial one first
+    float* backward;  // the same, but the initial one last; or null
+  };
+
+  Outputs run(const Layer& layer, const float* x);
+  const float* join(const Layer& layer, const Outputs& outputs);
+  void pool(const Layer& layer, const Outputs& outputs, float* pooled) const;
+  void pool_outputs(index units, const float* outputs, float* pooled) const;
+  void project(const float* pooled, float* logits);
+  index positions() const { return steps_ * rows_; }
+
+  Workspace::Frame& frame_;
+  const PackedClassifier& classifier_;
+  const index steps_, rows_;
+  float* x_;             // (T * B, E)
+  unsigned char* mask_;  // (T, B)
+};
+
+PackedClassifier::Batch::Batch(Workspace::Frame& frame, const PackedClassifier& classifier, index steps, index rows)
+    : frame_(frame), classifier_(classifier), steps_(steps), rows_(rows),
+      x_(frame.take<float>(positions() * classifier.embedding_.cols)), mask_(frame.take<unsigned char>(positions())) {}
+
+void PackedClassifier::Batch::place(index row, const std::int32_t* ids, index length) {
+  for (index t = 0; t < steps_; ++t) {
+    const index at = t * rows_ + row;
+    const std::int32_t id = t < length ? ids[t] : 0;
+    mask_[at] = id != 0;
+    classifier_.embedding_.expand_row(id, x_ + at * classifier_.embedding_.cols);
+  }
+}
+
+void PackedClassifier::Batch::classify(float* log_probs) {
+  const float* x = x_;
+  const Layer& last = classifier_.layers_.back();
+  for (const Layer& layer : classifier_.layers_) {
+    const Outputs outputs = run(layer, x);
+    if (&layer != &last) {
+      x = join(layer, outputs);
+      continue;
+    }
+    auto* pooled = frame_.take<float>(rows_ * layer.width());
+    pool(layer, outputs, pooled);
+    project(pooled, log_probs);
+  }
+  for (index row = 0; row < rows_; ++row) log_softmax(classifier_.classes_, log_probs + row * classifier_.classes_);
+}
+
+// One direction after the other: nothing of what a step saves is needed later.
+PackedClassifier::Batch::Outputs PackedClassifier::Batch::run(const Layer& layer, const float* x) {
+  const CellSpec& spec = layer.forward.spec;
+  const index state = rows_ * spec.units, size = (steps_ + 1) * state;
+  const bool has_c = spec.kind == CellKind::lstm;
+  const Outputs outputs{frame_.take<float>(size), layer.backward ? frame_.take<float>(size) : nullptr};
+  auto* c = has_c ? frame_.take<float>(size) : nullptr;
+  auto* saved = frame_.take<float>(spec.saved_size(steps_, rows_));
+  const int threads = threads_for(layer.forward.operations() * static_cast<double>(rows_));
+  const auto one_way = [&](const PackedLayer& way, float* h, bool reverse) {
+    const index initial = reverse ? steps_ * state : 0;
+    std::fill_n(h + initial, state, 0.0f);
+    if (c) std::fill_n(c + initial, state, 0.0f);
+    const CellRun run(frame_, spec, {steps_, rows_, {x, positions(), spec.input_dim}, nullptr, mask_, reverse, h, c, saved});
+    const PackedCell weights = way.with_room(frame_, threads);
+    parallel(threads, [&](Team& team) { run_forward(team, run, weights); });
+  };
+  one_way(layer.forward, outputs.forward, false);
+  if (layer.backward) one_way(*layer.backward, outputs.backward, true);
+  return outputs;
+}
+
+// The outputs of both directions side by side: (T * B, 2 * H).
+const float* PackedClassifier::Batch::join(const Layer& layer, const Outputs& outputs) {
+  const index units = layer.forward.spec.units;
+  const float* forward = outputs.forward + rows_ * units;
+  if (!outputs.backward) return forward;
+  auto* joined = frame_.take<float>(positions() * 2 * units);
+  for (index r = 0; r < positions(); ++r) {
+    std::copy_n(forward + r * units, units, joined + r * 2 * units);
+    std::copy_n(outputs.backward + r * units, units, joined + r * 2 * units + units);
+  }
+  return joined;
+}
+
+// The outputs of the last layer become (B, D).
+void PackedClassifier::Batch::pool(const Layer& layer, const Outputs& outputs, float* pooled) const {
+  const index units = layer.forward.spec.units, state = rows_ * units;
+  const bool last = classifier_.pooling_ == Pooling::last;
+  pool_outputs(units, outputs.forward + (last ? steps_ : 1) * state, pooled);
+  if (outputs.backward) pool_outputs(units, outputs.backward, pooled + units);
+}
+
+// `outputs` (T, B, H), or of Pooling::last one step of them, to `pooled`, whose rows are as wide as the layer.
+void PackedClassifier::Batch::pool_outputs(index units, const float* outputs, float* pooled) const {
+  const index width = classifier_.layers_.back().width(), state = rows_ * units;
+  const bool one_way = !classifier_.layers_.back().backward;
+  const auto each_step = [&](index row, auto&& visit) {
+    for (index t = 0; t < steps_; ++t) visit(outputs + t * state + row * units, mask_[t * rows_ + row] != 0);
+  };
+  for (index row = 0; row < rows_; ++row) {
+    float* to = pooled + row * width;
+    switch (classifier_.pooling_) {
+      case Pooling::last: std::copy_n(outputs + row * units, units, to); break;
+      case Pooling::max:  // masked steps count, as in Keras: the output before, or 0 from a layer that reads in both directions
+        std::fill_n(to, units, -std::numeric_limits<float>::infinity());
+        each_step(row, [&](const float* h, bool there) {
+          for (index u = 0; u < units; ++u) to[u] = std::max(to[u], there || one_way ? h[u] : 0.0f);
+        });
+        break;
+      case Pooling::mean: {
+        index count = 0;
+        std::fill_n(to, units, 0.0f);
+        each_step(row, [&](const float* h, bool there) {
+          if (!there) return;
+          ++count;
+          for (index u = 0; u < units; ++u) to[u] += h[u];
+        });
+        for (index u = 0; u < units; ++u) to[u] /= static_cast<float>(std::max(count, index{1}));
+      }
+    }
+  }
+}
+
+void PackedClassifier::Batch::project(const float* pooled, float* logits) {
+  const index width = classifier_.layers_.back().width(), classes = classifier_.classes_;
+  const int threads = threads_for(2.0 * static_cast<double>(rows_ * width * classes));
+  const Product product{Operand::row_major({pooled, rows_, width}), RightOperand(frame_, classifier_.kernel_, threads),
+                        {logits, classes, natural_columns(frame_, classes)}, Init::bias, classifier_.bias_};
+  parallel(threads, [&](Team& team) { multiply(team, product); });
+}
+
+void PackedClassifier::classify(const std::vector<index>& offsets, const std::int32_t* ids, float* log_probs) const {
+  const auto length = [&](std::size_t i) { return offsets[i + 1] - offsets[i]; };
+  std::vector<std::size_t> order(offsets.size() - 1);
+  std::iota(order.begin(), order.end(), std::size_t{0});
+  std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return length(a) > length(b); });
+  // The greatest output of such a layer is not below that of padding: a step of it stands behind every sequence.
+  const index padding = pooling_ == Pooling::max && layers_.back().backward ? 1 : 0;
+  Workspace workspace;
+  for (std::size_t first = 0; first < order.size();) {
+    const index steps = std::max(length(order[first]) + padding, index{1});
+    const std::size_t fitting = std::max(static_cast<std::size_t>(most_positions / steps), std::size_t{1});
+    const std::size_t rows = std::min({order.size() - first, most_rows, fitting});
+    Workspace::Frame frame(workspace);
+    Batch batch(frame, *this, steps, static_cast<index>(rows));
+    std::vector<float> found(rows * static_cast<std::size_t>(classes_));
+    for (std::size_t row = 0; row < rows; ++row)
+      batch.place(static_cast<index>(row), ids + offsets[order[first + row]], length(order[first + row]));
+    batch.classify(found.data());
+    for (std::size_t row = 0; row < rows; ++row)
+      std::copy_n(found.data() + static_cast<index>(row) * classes_, classes_,
+                  log_probs + static_cast<index>(order[first + row]) * classes_);
+    first += rows;
+  }
+}
+
+}  // namespace recurlm
