@@ -358,3 +358,15 @@ def test_programs_that_embed_it(tmp_path: Path, folder: Path) -> None:
     failed = subprocess.run([made / "generate", tmp_path / "none", "x"], capture_output=True, text=True)
     assert failed.returncode == 1
     assert failed.stderr.startswith("generate: ")
+
+
+def test_tokenizers_of_others_are_refused_by_name(tmp_path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    made = tokenizers.Tokenizer(tokenizers.models.BPE())
+    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    special = ["<|endoftext|>"]
+    made.train_from_iterator([samples.text()], tokenizers.trainers.BpeTrainer(vocab_size=80, special_tokens=special))
+    (tmp_path / "gpt2.json").write_text(made.to_str(), encoding="utf-8")
+    LanguageModel(units=4, tokenizer=str(tmp_path / "gpt2.json")).save(tmp_path / "model")
+    message = failure(DAMAGED_FILE, lambda: Model(tmp_path / "model"))
+    assert 'tokenizer.json: the added token "<|endoftext|>" is not supported here, only in Python' in message

@@ -64,7 +64,10 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         embedding_dim=int,
     )
     tokens = parser.add_argument_group("tokens")
-    tokens.add_argument("--tokenizer", choices=tuple(KINDS), default="char", help="what a token is (default: char)")
+    tokens.add_argument(
+        "--tokenizer", type=_tokenizer_name, default="char", metavar="KIND",
+        help=f"what a token is: {', '.join(KINDS)}, or a tokenizer.json of another's making (default: char)",
+    )  # fmt: skip
     tokens.add_argument(
         "--vocabulary-size", dest="size", type=int, metavar="N", help="at most N words, or tokens of bpe (8192)"
     )
@@ -181,6 +184,12 @@ def _add_while_it_runs(parser: argparse.ArgumentParser) -> None:
 def checkpoints_of(out: Path) -> Path:
     """The checkpoints are beside the model, which is replaced as a whole when it is saved."""
     return out.with_name(f"{out.name}-checkpoints")
+
+
+def _tokenizer_name(name: str) -> str:
+    if name not in KINDS and not name.endswith(".json"):
+        raise argparse.ArgumentTypeError(f"must be one of {', '.join(KINDS)}, or a file *.json, got {name!r}")
+    return name
 
 
 def _tokenizer(arguments: argparse.Namespace) -> str | Tokenizer:

@@ -37,9 +37,11 @@ class LanguageModel(RunningModel):
         cell: ``"lstm"``, ``"gru"`` or ``"rnn"``.
         units: width of each recurrent layer.
         layers: recurrent layers, one on the other.
-        embedding_dim: width of a token's vector; None: ``units`` for words, BPE and tied weights, else at most 64.
+        embedding_dim: width of a token's vector; None: at most 64 for characters and bytes, for all else, and where
+            weights are tied, ``units``.
         tokenizer: ``"char"``, ``"byte"``, ``"word"``, ``"bpe"``, or a ``Tokenizer`` of ``recurlm.text.tokenizers``; it
-            learns its vocabulary in ``fit`` unless it has one.
+            learns its vocabulary in ``fit`` unless it has one. A name that ends with .json is the ``tokenizer.json`` of
+            any that the ``tokenizers`` library reads.
         dropout: share of values dropped after the embedding and after each recurrent layer while training.
         tie_weights: use the embedding as the projection too.
         input_dropout, output_dropout: ``dropout`` after the embedding, and before the projection, where these differ.
@@ -90,7 +92,7 @@ class LanguageModel(RunningModel):
     ):
         self.tokenizer = tokenizers.get(tokenizer)
         if embedding_dim is None:
-            wide = tie_weights or self.tokenizer.kind in ("word", "bpe") or not is_integer(units)
+            wide = tie_weights or self.tokenizer.kind not in ("char", "byte") or not is_integer(units)
             embedding_dim = units if wide else min(units, 64)  # units that are no integer are refused below
         self.architecture = Architecture(
             cell, units, layers, embedding_dim, dropout, tie_weights, seed, input_dropout, output_dropout,

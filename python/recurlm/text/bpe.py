@@ -124,7 +124,7 @@ class BPETokenizer(Tokenizer):
         return self._merges is not None
 
     def _train(self, texts: Iterable[Iterable[str]]) -> None:
-        library = _library()
+        library = require_library()
         trainer = library.trainers.BpeTrainer(
             vocab_size=self.size,
             min_frequency=self.minimum_count,
@@ -168,7 +168,7 @@ class BPETokenizer(Tokenizer):
 
     def _make_encoder(self) -> Any:
         """The library's tokenizer without special tokens, which it would find in a text that spells them."""
-        library = _library()
+        library = require_library()
         ids = {entry: i for i, entry in enumerate(self._entries)}
         return _byte_level(library, library.models.BPE(ids, self._merges), self._words)
 
@@ -237,7 +237,8 @@ def _readable(data: bytes) -> str:
         return "".join(f"<0x{byte:02X}>" for byte in data)
 
 
-def _library() -> Any:
+def require_library() -> Any:
+    """``tokenizers``; ImportError where it is not installed."""
     try:
         import tokenizers
     except ImportError:

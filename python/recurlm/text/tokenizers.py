@@ -14,6 +14,7 @@ import numpy as np
 from ..checks import check_integer, is_integer
 from ..typing import Ids
 from .bpe import BPETokenizer as BPETokenizer
+from .foreign import ForeignTokenizer as ForeignTokenizer
 from .tokenizer import (
     BOS,
     EOS,
@@ -326,16 +327,40 @@ KINDS = {cls.kind: cls for cls in _CLASSES}
 
 
 def get(tokenizer: str | Tokenizer) -> Tokenizer:
-    """A tokenizer by its kind, or the tokenizer itself."""
+    """A tokenizer by its kind, the one in a ``tokenizer.json``, or the tokenizer itself."""
     if isinstance(tokenizer, Tokenizer):
         return tokenizer
+    if isinstance(tokenizer, str) and tokenizer.endswith(".json"):
+        return from_file(tokenizer)
     if tokenizer not in KINDS:
-        raise ValueError(f"tokenizer must be one of {', '.join(KINDS)} or a Tokenizer, got {tokenizer!r}")
+        kinds = ", ".join(KINDS)
+        raise ValueError(f"tokenizer must be one of {kinds}, a tokenizer.json or a Tokenizer, got {tokenizer!r}")
     return KINDS[tokenizer]()
 
 
+def from_file(path: str) -> Tokenizer:
+    """The tokenizer in a ``tokenizer.json``, of recurlm or of any that the ``tokenizers`` library reads.
+
+    Raises:
+        ValueError: it is none, which names the file.
+    """
+    with open(path, encoding="utf-8") as file:
+        text = file.read()
+    try:
+        return from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{path} is no tokenizer: {error}") from None
+
+
+def _opens_as_ours(fields: dict[str, Any]) -> bool:
+    """Whether ``<bos>`` is the first of the special tokens, as of every vocabulary that recurlm has written."""
+    added = fields.get("added_tokens")
+    first = added[0] if isinstance(added, list) and added else None
+    return isinstance(first, dict) and (first.get("id"), first.get("content")) == (0, BOS)
+
+
 def from_json(text: str) -> Tokenizer:
-    """The tokenizer whose ``to_json`` gave ``text``.
+    """The tokenizer whose ``to_json`` gave ``text``, or a ``ForeignTokenizer``.
 
     Raises:
         ValueError: the text is not JSON, or a field is missing, unknown or of the wrong type.
@@ -347,7 +372,7 @@ def from_json(text: str) -> Tokenizer:
     if not isinstance(fields, dict):
         raise ValueError("expected a JSON object")
     if "model" in fields:
-        return BPETokenizer._from_vocabulary(fields)
+        return BPETokenizer._from_vocabulary(fields) if _opens_as_ours(fields) else ForeignTokenizer(text)
     version, kind = field(fields, "format_version", int), field(fields, "kind", str)
     if version != FORMAT_VERSION:
         raise ValueError(f"format_version is {version}, this version of recurlm reads {FORMAT_VERSION}")
