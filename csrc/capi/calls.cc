@@ -30,6 +30,11 @@ void require(bool ok, const char* sentence) {
   if (!ok) throw ArgumentError(sentence);
 }
 
+std::string_view text_of(const char* text, std::size_t length) {
+  require(text != nullptr || length == 0, "text must not be null");
+  return {text, length};
+}
+
 recurlm_status status_of_exception() noexcept {
   try {
     throw;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "capi/recurlm.h"
 #include "files/format_error.h"
@@ -14,6 +15,7 @@ struct ArgumentError : std::runtime_error {
 };
 
 void require(bool ok, const char* sentence);
+std::string_view text_of(const char* text, std::size_t length);
 
 // The status of the exception that is being handled; its sentence becomes the thread's message.
 recurlm_status status_of_exception() noexcept;

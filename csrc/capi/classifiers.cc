@@ -30,11 +30,22 @@ RECURLM_API recurlm_status recurlm_classifier_open(const char* folder, recurlm_c
 
 RECURLM_API void recurlm_classifier_close(recurlm_classifier* classifier) { delete classifier; }
 
-RECURLM_API size_t recurlm_classes(const recurlm_classifier* classifier) { return classifier->classifier.labels.size(); }
+RECURLM_API int32_t recurlm_classifies_texts(const recurlm_classifier* classifier) {
+  return classifier->classifier.tokenizer != nullptr;
+}
 
-RECURLM_API const char* recurlm_class_label(const recurlm_classifier* classifier, size_t place) {
-  const auto& labels = classifier->classifier.labels;
-  return place < labels.size() ? labels[place].c_str() : nullptr;
+RECURLM_API size_t recurlm_classes(const recurlm_classifier* classifier) {
+  return static_cast<size_t>(classifier->classifier.labels.size());
+}
+
+RECURLM_API recurlm_status recurlm_class_label(const recurlm_classifier* classifier, size_t place, const char** label, size_t* length) {
+  return call([&] {
+    require(classifier != nullptr && label != nullptr && length != nullptr, "classifier, label and length must not be null");
+    require(place < recurlm_classes(classifier), "there is no such class");
+    const std::string_view found = classifier->classifier.labels[static_cast<index>(place)];
+    *label = found.data();
+    *length = found.size() - 1;  // without the zero
+  });
 }
 
 RECURLM_API recurlm_status recurlm_classify(const recurlm_classifier* classifier, const char* const* texts, const size_t* lengths,
@@ -47,8 +58,7 @@ RECURLM_API recurlm_status recurlm_classify(const recurlm_classifier* classifier
     TokenIds symbols;
     std::vector<index> offsets{0};
     for (std::size_t i = 0; i < count; ++i) {
-      require(texts[i] != nullptr || lengths[i] == 0, "text must not be null");
-      const TokenIds text = network.symbols_of({texts[i], lengths[i]});
+      const TokenIds text = network.symbols_of(text_of(texts[i], lengths[i]));
       symbols.insert(symbols.end(), text.begin(), text.end());
       offsets.push_back(static_cast<index>(symbols.size()));
     }
@@ -70,7 +80,7 @@ RECURLM_API recurlm_status recurlm_classify_ids(const recurlm_classifier* classi
       require(ids != nullptr || offsets[i] == offsets[i + 1], "ids must not be null");
       for (std::size_t at = offsets[i]; at < offsets[i + 1]; ++at) {
         require(ids[at] >= 0, "ids must not be negative");
-        symbols.push_back(std::min(ids[at], network.unknown_id));
+        symbols.push_back(network.symbol_of(ids[at]));
       }
       starts.push_back(static_cast<index>(symbols.size()));
     }

@@ -22,11 +22,6 @@ void hand_out(const Values& values, T* to, std::size_t capacity, std::size_t* co
   std::copy(values.begin(), values.end(), to);
 }
 
-std::string_view text_of(const char* text, std::size_t length) {
-  require(text != nullptr || length == 0, "text must not be null");
-  return {text, length};
-}
-
 }  // namespace
 
 // Defined here, they must say again that they are visible.

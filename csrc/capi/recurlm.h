@@ -43,7 +43,7 @@ typedef enum recurlm_status {
   RECURLM_OK = 0,
   RECURLM_INVALID_ARGUMENT = 1, /* an argument is not possible */
   RECURLM_IO_ERROR = 2,         /* a file could not be read */
-  RECURLM_DAMAGED_FILE = 3,     /* a file is not what it should be */
+  RECURLM_DAMAGED_FILE = 3,     /* a file is not what it should be, or of a kind that runs in Python only */
   RECURLM_UNKNOWN_TEXT = 4,     /* a text has characters that the vocabulary has not, or is not UTF-8 */
   RECURLM_NOT_FINITE = 5,       /* the model's output is no number */
   RECURLM_OUT_OF_MEMORY = 6,
@@ -185,15 +185,19 @@ typedef struct recurlm_classifier recurlm_classifier;
 /* The classifier of texts or of ids in `folder`, as SequenceClassifier.save wrote it. */
 RECURLM_API recurlm_status recurlm_classifier_open(const char* folder, recurlm_classifier** classifier);
 RECURLM_API void recurlm_classifier_close(recurlm_classifier* classifier);
+/* Whether it reads texts (recurlm_classify); else it reads ids (recurlm_classify_ids). */
+RECURLM_API int32_t recurlm_classifies_texts(const recurlm_classifier* classifier);
 
 RECURLM_API size_t recurlm_classes(const recurlm_classifier* classifier);
-/* What class `place` is called, a label that is no text as JSON writes it; null where there is none. Valid as long as the classifier. */
-RECURLM_API const char* recurlm_class_label(const recurlm_classifier* classifier, size_t place);
+/* What class `place` is called: `label`, of `length` bytes and a zero behind them, is valid as long as the classifier. One that is no
+ * text is as JSON writes it. */
+RECURLM_API recurlm_status recurlm_class_label(const recurlm_classifier* classifier, size_t place, const char** label, size_t* length);
 
 /* Log-probability of each class, (count, classes), for texts. The bits are the same for a text alone and among others. */
 RECURLM_API recurlm_status recurlm_classify(const recurlm_classifier* classifier, const char* const* texts, const size_t* lengths,
                                             size_t count, float* log_probs);
-/* The same for sequences of ids, where it was trained on those: sequence i is ids[offsets[i]] to ids[offsets[i + 1]]. */
+/* The same for sequences of ids, where it was trained on those: sequence i is ids[offsets[i]] to ids[offsets[i + 1]]. 0 is padding, ids
+ * above those that it was trained on are one unknown id, and none may be negative. */
 RECURLM_API recurlm_status recurlm_classify_ids(const recurlm_classifier* classifier, const int32_t* ids, const size_t* offsets,
                                                 size_t count, float* log_probs);
 

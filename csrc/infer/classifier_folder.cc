@@ -1,6 +1,7 @@
 #include "infer/classifier_folder.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "infer/stored_network.h"
 
@@ -16,7 +17,7 @@ struct Config {
   bool bidirectional = false;
   bool reads_texts = false;
   std::int32_t limit = 0;  // of ids
-  std::vector<std::string> labels;
+  StringTable labels;
 };
 
 void read_parameters(JsonReader& json, Config& config) {
@@ -44,13 +45,13 @@ std::string read_label(JsonReader& json) {
   }
 }
 
-std::vector<std::string> read_labels(JsonReader& json) {
-  std::vector<std::string> labels;
+StringTable read_labels(JsonReader& json) {
+  StringTable labels;
   Fields fields(json, {"values"});
   json.object([&](std::string_view key) {
     if (!fields.knows(key)) return json.skip();
     fields.take(key);
-    json.array([&] { labels.push_back(read_label(json)); });
+    json.array([&] { labels.add(read_label(json).append(1, '\0')); });
   });
   fields.require_all();
   return labels;
@@ -95,13 +96,13 @@ Config read_config(std::string_view text) {
   });
   fields.require_all();
   json.end();
-  if (config.labels.empty()) json.fail("there are no classes");
+  if (config.labels.size() == 0) json.fail("there are no classes");
   return config;
 }
 
 std::unique_ptr<PackedClassifier> read_network(const Config& config, index symbols, const MappedFile& file) {
   StoredNetwork stored(read_safetensors(file.bytes()), config.precision);
-  const index width = config.units * (config.bidirectional ? 2 : 1), classes = static_cast<index>(config.labels.size());
+  const index width = config.units * (config.bidirectional ? 2 : 1), classes = config.labels.size();
   const StoredMatrix embedding = stored.matrix("embedding.embeddings", symbols, config.embedding_dim, true);
   std::vector<ClassifierLayer> layers;
   for (index i = 0; i < config.layers; ++i) {

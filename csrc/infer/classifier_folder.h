@@ -1,11 +1,12 @@
 // A sequence classifier as it lies on disk: config.json, model.safetensors and, where it reads texts, tokenizer.json.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "infer/packed_classifier.h"
+#include "text/string_table.h"
 #include "text/tokenizer.h"
 
 namespace recurlm {
@@ -14,10 +15,11 @@ struct SequenceClassifier {
   std::unique_ptr<Tokenizer> tokenizer;  // null where it reads ids
   std::int32_t unknown_id;               // of ids: this one and all above are one unknown
   std::unique_ptr<PackedClassifier> network;
-  std::vector<std::string> labels;  // of the classes; those that are no texts as JSON writes them
+  StringTable labels;  // of the classes; those that are no texts as JSON writes them, each with a zero behind it
 
-  // Symbols of the network for a text; TextError as Tokenizer::encode.
+  // Of which the network is about: its ids for a text, TextError as Tokenizer::encode, or for an id.
   TokenIds symbols_of(std::string_view text) const;
+  std::int32_t symbol_of(std::int32_t id) const { return std::min(id, unknown_id); }
 };
 
 // FormatError, with the name of the file, where one of them is not right; std::system_error where one cannot be read.

@@ -10,9 +10,10 @@ namespace recurlm {
 
 namespace {
 
-// Sequences side by side, and steps of them all together: enough for the products, and memory for a few megabytes of outputs.
+// Sequences side by side, and steps of them all together: enough for the products; the outputs and gates of a layer of 128 units
+// then take some 40 MB. A sequence that is longer is alone.
 constexpr std::size_t most_rows = 32;
-constexpr index most_positions = index{1} << 14;
+constexpr index most_positions = index{1} << 13;
 
 StoredMatrix copy_of(Workspace::Frame& frame, const StoredMatrix& matrix) {
   StoredMatrix copy = matrix;
@@ -25,6 +26,9 @@ StoredMatrix copy_of(Workspace::Frame& frame, const StoredMatrix& matrix) {
   copy.scales = scales;
   return copy;
 }
+
+// A NaN stays one.
+float greater(float a, float b) { return std::isnan(a) || a >= b ? a : b; }
 
 void log_softmax(index classes, float* row) {
   const float greatest = *std::max_element(row, row + classes);
@@ -75,7 +79,7 @@ void PackedClassifier::pack(const std::vector<ClassifierLayer>& layers, const Cl
 // Sequences of similar length, side by side, and padded. The steps of padding are masked: they pass the state on.
 class PackedClassifier::Batch {
  public:
-  Batch(Workspace::Frame& frame, const PackedClassifier& classifier, index steps, index rows);
+  Batch(Workspace& workspace, const PackedClassifier& classifier, index steps, index rows);
 
   void place(index row, const std::int32_t* ids, index length);
   void classify(float* log_probs);  // (B, C)
@@ -93,16 +97,17 @@ class PackedClassifier::Batch {
   void project(const float* pooled, float* logits);
   index positions() const { return steps_ * rows_; }
 
-  Workspace::Frame& frame_;
+  Workspace& workspace_;
+  Workspace::Frame frame_{workspace_};
   const PackedClassifier& classifier_;
   const index steps_, rows_;
   float* x_;             // (T * B, E)
   unsigned char* mask_;  // (T, B)
 };
 
-PackedClassifier::Batch::Batch(Workspace::Frame& frame, const PackedClassifier& classifier, index steps, index rows)
-    : frame_(frame), classifier_(classifier), steps_(steps), rows_(rows),
-      x_(frame.take<float>(positions() * classifier.embedding_.cols)), mask_(frame.take<unsigned char>(positions())) {}
+PackedClassifier::Batch::Batch(Workspace& workspace, const PackedClassifier& classifier, index steps, index rows)
+    : workspace_(workspace), classifier_(classifier), steps_(steps), rows_(rows),
+      x_(frame_.take<float>(positions() * classifier.embedding_.cols)), mask_(frame_.take<unsigned char>(positions())) {}
 
 void PackedClassifier::Batch::place(index row, const std::int32_t* ids, index length) {
   for (index t = 0; t < steps_; ++t) {
@@ -129,21 +134,22 @@ void PackedClassifier::Batch::classify(float* log_probs) {
   for (index row = 0; row < rows_; ++row) log_softmax(classifier_.classes_, log_probs + row * classifier_.classes_);
 }
 
-// One direction after the other: nothing of what a step saves is needed later.
+// One direction after the other: of what a step saves nothing is needed later.
 PackedClassifier::Batch::Outputs PackedClassifier::Batch::run(const Layer& layer, const float* x) {
   const CellSpec& spec = layer.forward.spec;
   const index state = rows_ * spec.units, size = (steps_ + 1) * state;
   const bool has_c = spec.kind == CellKind::lstm;
   const Outputs outputs{frame_.take<float>(size), layer.backward ? frame_.take<float>(size) : nullptr};
-  auto* c = has_c ? frame_.take<float>(size) : nullptr;
-  auto* saved = frame_.take<float>(spec.saved_size(steps_, rows_));
   const int threads = threads_for(layer.forward.operations() * static_cast<double>(rows_));
   const auto one_way = [&](const PackedLayer& way, float* h, bool reverse) {
+    Workspace::Frame frame(workspace_);
+    auto* c = has_c ? frame.take<float>(size) : nullptr;
+    auto* saved = frame.take<float>(spec.saved_size(steps_, rows_));
     const index initial = reverse ? steps_ * state : 0;
     std::fill_n(h + initial, state, 0.0f);
     if (c) std::fill_n(c + initial, state, 0.0f);
-    const CellRun run(frame_, spec, {steps_, rows_, {x, positions(), spec.input_dim}, nullptr, mask_, reverse, h, c, saved});
-    const PackedCell weights = way.with_room(frame_, threads);
+    const CellRun run(frame, spec, {steps_, rows_, {x, positions(), spec.input_dim}, nullptr, mask_, reverse, h, c, saved});
+    const PackedCell weights = way.with_room(frame, threads);
     parallel(threads, [&](Team& team) { run_forward(team, run, weights); });
   };
   one_way(layer.forward, outputs.forward, false);
@@ -186,7 +192,7 @@ void PackedClassifier::Batch::pool_outputs(index units, const float* outputs, fl
       case Pooling::max:  // masked steps count, as in Keras: the output before, or 0 from a layer that reads in both directions
         std::fill_n(to, units, -std::numeric_limits<float>::infinity());
         each_step(row, [&](const float* h, bool there) {
-          for (index u = 0; u < units; ++u) to[u] = std::max(to[u], there || one_way ? h[u] : 0.0f);
+          for (index u = 0; u < units; ++u) to[u] = greater(to[u], there || one_way ? h[u] : 0.0f);
         });
         break;
       case Pooling::mean: {
@@ -223,8 +229,7 @@ void PackedClassifier::classify(const std::vector<index>& offsets, const std::in
     const index steps = std::max(length(order[first]) + padding, index{1});
     const std::size_t fitting = std::max(static_cast<std::size_t>(most_positions / steps), std::size_t{1});
     const std::size_t rows = std::min({order.size() - first, most_rows, fitting});
-    Workspace::Frame frame(workspace);
-    Batch batch(frame, *this, steps, static_cast<index>(rows));
+    Batch batch(workspace, *this, steps, static_cast<index>(rows));
     std::vector<float> found(rows * static_cast<std::size_t>(classes_));
     for (std::size_t row = 0; row < rows; ++row)
       batch.place(static_cast<index>(row), ids + offsets[order[first + row]], length(order[first + row]));

@@ -2,6 +2,12 @@
 
 namespace recurlm {
 
+ElementType element_type(Precision precision) {
+  return precision == Precision::float32 ? ElementType::float32
+         : precision == Precision::int8  ? ElementType::int8
+                                         : ElementType::uint16;
+}
+
 PackedLayer PackedLayer::of(const ModelLayer& layer) {
   const CellSpec& spec = layer.spec;
   return {spec, nullptr, weights_of(layer.kernel.precision, spec.input_dim, spec.panels()),

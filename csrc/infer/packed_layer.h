@@ -1,9 +1,13 @@
 // A recurrent layer for running only: packed once and never changed.
 #pragma once
 
+#include "files/safetensors.h"
 #include "ops/recurrent.h"
 
 namespace recurlm {
+
+// In which matrices of a precision are stored.
+ElementType element_type(Precision precision);
 
 struct ModelLayer {
   CellSpec spec;

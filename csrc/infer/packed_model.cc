@@ -7,8 +7,6 @@
 #include <type_traits>
 #include <utility>
 
-#include "infer/stored_network.h"
-
 namespace recurlm {
 
 namespace {

@@ -6,12 +6,6 @@
 
 namespace recurlm {
 
-ElementType element_type(Precision precision) {
-  return precision == Precision::float32 ? ElementType::float32
-         : precision == Precision::int8  ? ElementType::int8
-                                         : ElementType::uint16;
-}
-
 std::size_t read_choice(JsonReader& json, std::initializer_list<std::string_view> names) {
   const std::string found = json.string();
   const auto place = std::find(names.begin(), names.end(), found);
@@ -32,8 +26,9 @@ Precision read_precision(JsonReader& json) {
 }
 
 const StoredArray& StoredNetwork::take(const std::string& name, ElementType type, const std::vector<index>& shape) {
-  const auto found = std::find_if(arrays_.begin(), arrays_.end(), [&](const StoredArray& a) { return a.name == name; });
-  if (found == arrays_.end()) throw FormatError("the array \"" + name + "\" is missing");
+  const auto found = std::lower_bound(arrays_.begin(), arrays_.end(), name,
+                                      [](const StoredArray& a, const std::string& sought) { return a.name < sought; });
+  if (found == arrays_.end() || found->name != name) throw FormatError("the array \"" + name + "\" is missing");
   if (found->type != type || found->shape != shape)
     throw FormatError("the array \"" + name + "\" has another shape or type than config.json and tokenizer.json say");
   ++taken_;

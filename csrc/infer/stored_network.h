@@ -15,16 +15,13 @@ namespace recurlm {
 
 constexpr index most_extent = index{1} << 31;
 
-// In which matrices of a precision are stored.
-ElementType element_type(Precision precision);
-
 // One of `names`, by its place.
 std::size_t read_choice(JsonReader& json, std::initializer_list<std::string_view> names);
 CellKind read_cell(JsonReader& json);
 const char* cell_name(CellKind kind);
 Precision read_precision(JsonReader& json);
 
-// The arrays of a network, each of which must be asked for once. FormatError where one is not as it must be.
+// The arrays of a network, by name, each of which must be asked for once. FormatError where one is not as it must be.
 class StoredNetwork {
  public:
   // Without `values` only the shapes of matrices and vectors count: the arrays are those that a packed network gave.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 
 import numpy as np
 
@@ -16,9 +17,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def narrowed(named: Mapping[str, Float], precision: Precision) -> dict[str, Matrix]:
-    """Copies of these weights, the matrices in ``precision``; FloatingPointError where one is not finite."""
+    """Copies of these weights, the matrices in ``precision``; FloatingPointError where one has no place there."""
     for name, value in named.items():
-        if not np.isfinite(value).all():
+        if precision != "float32" and not np.isfinite(value).all():
             raise FloatingPointError(f"{name} is not finite: the model was not quantized")
     return {name: _narrow(name, value, precision) for name, value in named.items()}
 
@@ -49,8 +50,31 @@ def from_arrays(arrays: Iterable[tuple[str, Array]]) -> dict[str, Matrix]:
     }
 
 
-def expected_arrays(shapes: Shapes, precision: Precision) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Shape and dtype of each array that ``to_arrays`` gives of weights of these ``shapes``."""
+def checked_arrays(
+    arrays: Iterable[tuple[str, Array]], shapes: Shapes, precision: Precision, path: Path
+) -> Iterator[tuple[str, Array]]:
+    """The arrays of a file: all that ``to_arrays`` gives of weights of these ``shapes``, and no others.
+
+    Raises:
+        ValueError: one is missing, unknown, or not what it must be; the sentence names it.
+    """
+    expected = _expected_arrays(shapes, precision)
+    for name, array in arrays:
+        if name not in expected:
+            raise ValueError(f"{path} does not fit config.json: {name} is unknown")
+        shape, dtype = expected.pop(name)
+        if array.shape != shape or array.dtype != dtype:
+            wanted = f"{np.dtype(dtype).name} of shape {shape}"
+            raise ValueError(f"{path}: {name} must be {wanted}, got {array.dtype} of shape {array.shape}")
+        if array.dtype == np.int8 and (array == -128).any():
+            raise ValueError(f"{path}: {name} must hold integers from -127 to 127, got -128")
+        yield name, array
+    if expected:
+        raise ValueError(f"{path} does not fit config.json: {min(expected)} is missing")
+
+
+def _expected_arrays(shapes: Shapes, precision: Precision) -> dict[str, tuple[tuple[int, ...], type]]:
+    """Shape and dtype by name."""
     expected: dict[str, tuple[tuple[int, ...], type]] = {}
     for name, shape in shapes.items():
         matrix = _is_matrix(name)
@@ -61,7 +85,7 @@ def expected_arrays(shapes: Shapes, precision: Precision) -> dict[str, tuple[tup
 
 
 def _narrow(name: str, value: Float, precision: Precision) -> Matrix:
-    if not _is_matrix(name):
+    if precision == "float32" or not _is_matrix(name):
         return np.array(value)
     return to_bfloat16(value) if precision == "bfloat16" else quantize(value, _channels(name))
 

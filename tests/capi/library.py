@@ -76,6 +76,7 @@ _SIGNATURES: dict[str, list[Any]] = {
     "beams_search": [c_void_p, c_char_p, c_size_t, POINTER(BeamOptions), POINTER(c_void_p)],
     "beams_get": [c_void_p, c_size_t, POINTER(Beam)],
     "classifier_open": [c_char_p, POINTER(c_void_p)],
+    "class_label": [c_void_p, c_size_t, POINTER(c_void_p), POINTER(c_size_t)],
     "classify": [c_void_p, POINTER(c_char_p), POINTER(c_size_t), c_size_t, POINTER(c_float)],
     "classify_ids": [c_void_p, POINTER(c_int32), POINTER(c_size_t), c_size_t, POINTER(c_float)],
     "state_draw": [c_void_p, c_size_t, POINTER(Options), POINTER(c_int32), POINTER(c_float)],
@@ -93,8 +94,7 @@ LIBRARY.recurlm_beams_count.restype = c_size_t
 LIBRARY.recurlm_beams_count.argtypes = [c_void_p]
 LIBRARY.recurlm_classes.restype = c_size_t
 LIBRARY.recurlm_classes.argtypes = [c_void_p]
-LIBRARY.recurlm_class_label.restype = c_char_p
-LIBRARY.recurlm_class_label.argtypes = [c_void_p, c_size_t]
+LIBRARY.recurlm_classifies_texts.argtypes = [c_void_p]
 for name in ("vocabulary_size", "bos_id", "end_id"):
     getattr(LIBRARY, f"recurlm_{name}").argtypes = [c_void_p]
 
@@ -252,9 +252,16 @@ class Classifier:
 
     @property
     def labels(self) -> list[str]:
-        count = LIBRARY.recurlm_classes(self._handle)
-        assert LIBRARY.recurlm_class_label(self._handle, count) is None
-        return [LIBRARY.recurlm_class_label(self._handle, place).decode() for place in range(count)]
+        return [self.label(place) for place in range(LIBRARY.recurlm_classes(self._handle))]
+
+    @property
+    def reads_texts(self) -> bool:
+        return bool(LIBRARY.recurlm_classifies_texts(self._handle))
+
+    def label(self, place: int) -> str:
+        text, length = c_void_p(), c_size_t()
+        call("class_label", self._handle, place, byref(text), byref(length))
+        return _text_at(text.value or 0, length.value).decode()
 
     def classify(self, texts: list[str]) -> Any:
         encoded = [text.encode() for text in texts]

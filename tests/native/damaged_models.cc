@@ -185,7 +185,10 @@ void use(recurlm_classifier* classifier) {
   const int32_t ids[] = {1, 0, 2147483647, 2};
   const size_t offsets[] = {0, 3, 3, 4};
   recurlm_classify_ids(classifier, ids, offsets, 3, log_probs.data());
-  for (size_t i = 0; i < recurlm_classes(classifier); ++i) require(recurlm_class_label(classifier, i) != nullptr, "a class has no label");
+  const char* label;
+  size_t length;
+  for (size_t i = 0; i < recurlm_classes(classifier); ++i)
+    require(recurlm_class_label(classifier, i, &label, &length) == RECURLM_OK && label[length] == 0, "a class has no label");
 }
 
 struct Tally {

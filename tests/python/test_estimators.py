@@ -4,6 +4,7 @@ import pickle
 import subprocess
 import sys
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -200,6 +201,51 @@ def test_save_and_load(tmp_path: Path, kind: str, fitted: SequenceClassifier) ->
     assert np.array_equal(loaded.predict_proba(X), classifier.predict_proba(X))
     assert np.array_equal(loaded.predict(X), classifier.predict(X))
     assert loaded.history_ == classifier.history_
+
+
+@pytest.mark.parametrize(("precision", "least"), [("bfloat16", 1.7), ("int8", 2.5)])
+def test_saved_in_less_than_float32(tmp_path: Path, precision: Any, least: float) -> None:
+    """The values are rounded, once: what was loaded saves to the same bytes."""
+    texts, labels = task()
+    classifier = small(units=32, embedding_dim=32, bidirectional=True).fit(texts, labels)
+    classifier.save(tmp_path / "whole")
+    classifier.save(tmp_path / "less", precision=precision)
+    whole, less = ((tmp_path / name / "model.safetensors").stat().st_size for name in ("whole", "less"))
+    assert whole > least * less
+    loaded = SequenceClassifier.load(tmp_path / "less")
+    assert (loaded.predict(texts) == classifier.predict(texts)).mean() > 0.95
+    assert not np.array_equal(loaded.predict_proba(texts), classifier.predict_proba(texts))
+    loaded.save(tmp_path / "again", precision=precision)
+    saved = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("less", "again")]
+    assert saved[0] == saved[1]
+    with pytest.raises(ValueError, match="precision must be one of float32, bfloat16, int8, got 'int4'"):
+        loaded.save(tmp_path / "again", precision="int4")  # type: ignore[arg-type]
+
+
+def test_what_is_saved_is_what_was_fitted(tmp_path: Path) -> None:
+    """Not what the parameters have become since."""
+    texts, labels = task()
+    classifier = small(epochs=2).fit(texts, labels)
+    expected = classifier.predict_proba(texts)
+    classifier.set_params(units=9, pooling="max", cell="gru").save(tmp_path / "m")
+    assert np.array_equal(SequenceClassifier.load(tmp_path / "m").predict_proba(texts), expected)
+
+
+def test_infinities_become_what_json_has(tmp_path: Path) -> None:
+    classifier = small(epochs=1, clipnorm=np.inf).fit(*task())
+    classifier.history_["loss"] = [np.nan]
+    classifier.save(tmp_path / "m")
+    assert "NaN" not in (tmp_path / "m" / "config.json").read_text()
+    loaded = SequenceClassifier.load(tmp_path / "m")
+    assert loaded.clipnorm is None
+    assert np.isnan(loaded.history_["loss"]).all()
+
+
+def test_a_classifier_that_is_trained_is_not_saved(tmp_path: Path, fitted: SequenceClassifier) -> None:
+    with ThreadPoolExecutor() as pool, fitted.model_.usage.training():
+        refusal = pool.submit(fitted.save, tmp_path / "m").exception()
+    assert "trained by another thread" in str(refusal)
+    assert not (tmp_path / "m").exists()
 
 
 def test_loading_what_is_no_classifier(tmp_path: Path, fitted: SequenceClassifier) -> None:

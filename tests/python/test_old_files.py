@@ -38,3 +38,12 @@ def test_language_models(version: str, name: str) -> None:
 def test_networks(version: str) -> None:
     model = Model.load(FIXTURES / version / "network")
     np.testing.assert_allclose(write.outputs(model), expected(version)["network"], atol=1e-6)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_classifiers(version: str) -> None:
+    pytest.importorskip("sklearn")
+    from recurlm.estimators import SequenceClassifier
+
+    classifier = SequenceClassifier.load(FIXTURES / version / "classifier")
+    np.testing.assert_allclose(write.classified(classifier), expected(version)["classifier"], atol=1e-5)

@@ -141,7 +141,7 @@ def test_a_temporary_folder_that_could_not_be_removed_is_no_reason_to_refuse(tmp
     lm.save(tmp_path / "m")
     (tmp_path / "m" / ".config.json.0123456789ab.tmp").mkdir()
     lm.save(tmp_path / "m")
-    assert len(list((tmp_path / "m").iterdir())) == 5
+    assert len(list((tmp_path / "m").iterdir())) == 6
 
 
 def limited(megabytes: float, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 
 from ..language_model import GenerationConfig, LanguageModel
 from .arguments import Verbs, add_options, chosen, new_parser, print_json
+
+_SAMPLING = {
+    "max_tokens": "tokens to draw at most",
+    "temperature": "0 takes the most probable token, 1 draws from the model's distribution",
+    "top_k": "draw among the k most probable, 0 for all",
+    "top_p": "draw among the most probable that together have this probability",
+    "min_p": "draw among tokens this probable relative to the most probable",
+    "repetition_penalty": "above 1, what was seen becomes less probable",
+    "presence_penalty": "taken from the logits of what was drawn before",
+    "frequency_penalty": "the same, as often as each was drawn",
+}
 
 
 def add_parser(verbs: Verbs) -> None:
@@ -33,15 +43,8 @@ def add_parser(verbs: Verbs) -> None:
             "What is not given is as the model's generation_config.json has it, at first what is in brackets.",
         ),
         LanguageModel.generate,
-        {
-            "max_tokens": "tokens to draw at most (200)",
-            "temperature": "0 takes the most probable token, 1 draws from the model's distribution (1)",
-            "top_k": "draw among the k most probable, 0 for all (0)",
-            "top_p": "draw among the most probable that together have this probability (1)",
-            "min_p": "draw among tokens this probable relative to the most probable (0)",
-            "repetition_penalty": "above 1, what was seen becomes less probable (1)",
-        },
-        **{field.name: type(field.default) for field in dataclasses.fields(GenerationConfig)},
+        {name: f"{text} ({getattr(GenerationConfig, name)})" for name, text in _SAMPLING.items()},
+        **{name: type(getattr(GenerationConfig, name)) for name in _SAMPLING},
     )
 
 

@@ -41,6 +41,15 @@ def build_network(classifier: SequenceClassifier, seed: int) -> Model:
         return Model(inputs, Dense(len(classifier.classes_), "softmax", name="classes")(x), seed=seed)
 
 
+def built_by(classifier: SequenceClassifier) -> dict[str, Any]:
+    """The parameters that decide what ``build_network`` builds."""
+    return {
+        "cell": classifier.cell, "units": classifier.units, "layers": classifier.layers,
+        "bidirectional": bool(classifier.bidirectional), "pooling": classifier.pooling,
+        "embedding_dim": classifier.embedding_dim, "dropout": classifier.dropout,
+    }  # fmt: skip
+
+
 def _recurrent(classifier: SequenceClassifier, layer: int, return_sequences: bool) -> Any:
     name = f"{classifier.cell}_{layer}"
     cell = CELLS[classifier.cell](classifier.units, return_sequences=return_sequences, name=name)

@@ -23,7 +23,7 @@ from ..text.tokenizer import Tokenizer
 from ..typing import Array, Float, Ids
 from . import storage
 from .inputs import Batches, Rows, TrainingBatches, learn
-from .network import build_network
+from .network import build_network, built_by
 
 Doubles = npt.NDArray[np.float64]
 
@@ -69,6 +69,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Attributes:
         classes_: the labels, sorted.
         model_: the ``Model``.
+        built_by_: the parameters that it was built by.
         history_: its figures by name, epoch by epoch.
         n_iter_: epochs trained.
         n_features_in_: columns of an array of numbers.
@@ -114,6 +115,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         random = check_random_state(self.random_state)
         seed = int(random.randint(2**31 - 1))
         train, held_out = self._hold_out(rows, targets, random)
+        self.built_by_ = built_by(self)
         self.model_ = build_network(self, seed)
         self.model_.compile(self._make_optimizer(), "sparse_categorical_crossentropy", metrics=["accuracy"])
         weights = self._sample_weights(labels)

@@ -13,8 +13,8 @@ from .. import narrow
 from ..files import (
     atomic_write,
     check_target,
+    iterate_safetensors,
     read_json,
-    read_safetensors,
     reading_folder,
     replace_folder,
     write_json,
@@ -26,7 +26,7 @@ from ..text import tokenizers
 from ..text.tokenizer import Tokenizer
 from ..typing import Array, Float
 from .inputs import KINDS, Reader, TextReader
-from .network import build_network
+from .network import build_network, built_by
 
 if TYPE_CHECKING:
     from .sequence_classifier import SequenceClassifier
@@ -41,8 +41,8 @@ def save(classifier: SequenceClassifier, folder: Path, precision: Precision) -> 
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}, got {precision!r}")
     config = _config(classifier) | ({"precision": precision} if precision != "float32" else {})
-    values = _values(classifier.model_)
-    weights = values if precision == "float32" else narrow.narrowed(values, precision)
+    with classifier.model_.usage.reading():
+        weights = narrow.narrowed(_values(classifier.model_), precision)
     with replace_folder(check_target(folder, {"kind": KIND}, _FILES)) as temporary:
         write_json(temporary / "config.json", config)
         write_safetensors(temporary / "model.safetensors", narrow.to_arrays(weights))
@@ -70,12 +70,9 @@ def load(cls: type[SequenceClassifier], folder: Path) -> SequenceClassifier:
 
 
 def _load_weights(model: Model, path: Path, precision: Precision) -> None:
-    arrays = read_safetensors(path)
     shapes = {name: value.shape for name, value in _values(model).items()}
-    expected = narrow.expected_arrays(shapes, precision)
-    if {name: (array.shape, array.dtype.type) for name, array in arrays.items()} != expected:
-        raise ValueError(f"{path} does not fit config.json: its arrays are others, or of other shapes or types")
-    for name, value in narrow.widened(narrow.from_arrays(arrays.items())).items():
+    arrays = narrow.checked_arrays(iterate_safetensors(path), shapes, precision, path)
+    for name, value in narrow.widened(narrow.from_arrays(arrays)).items():
         model.named_weights()[name].assign(value)
 
 
@@ -87,15 +84,21 @@ def _config(classifier: SequenceClassifier) -> dict[str, Any]:
     config = {
         "format_version": FORMAT_VERSION,
         "kind": KIND,
-        "parameters": {name: _plain(name, value) for name, value in classifier.get_params(deep=False).items()},
+        "parameters": {name: _plain(name, value) for name, value in _fitted(classifier).items()},
         "classes": _plain("classes_", classifier.classes_),
         "input": {"kind": classifier.reader_.kind, "arguments": classifier.reader_.config()},
         "n_features_in": getattr(classifier, "n_features_in_", None),
         "history": classifier.history_,
     }
-    # Through JSON now: what it cannot hold is told before a file is written.
-    result: dict[str, Any] = json.loads(json.dumps(config))
+    # Through JSON now: what it cannot hold is told before a file is written. It has no infinity and no NaN.
+    result: dict[str, Any] = json.loads(json.dumps(config), parse_constant=lambda _: None)
     return result
+
+
+def _fitted(classifier: SequenceClassifier) -> dict[str, Any]:
+    """The parameters that the network was built by: those of today may be others."""
+    parameters: dict[str, Any] = classifier.get_params(deep=False)
+    return parameters | getattr(classifier, "built_by_", {})  # classifiers pickled by earlier versions have none
 
 
 def _plain(name: str, value: Any) -> Any:
@@ -129,12 +132,17 @@ def _restore(cls: type[SequenceClassifier], config: Mapping[str, Any], folder: P
     classifier = cls(**parameters)
     classifier.reader_ = _reader(config["input"], folder)
     classifier.classes_ = _array(config["classes"])
-    classifier.history_ = config["history"]
+    classifier.history_ = {name: [_number(x) for x in values] for name, values in config["history"].items()}
     classifier.n_iter_ = len(config["history"]["loss"])
     if config["n_features_in"] is not None:
         classifier.n_features_in_ = config["n_features_in"]
+    classifier.built_by_ = built_by(classifier)
     classifier.model_ = build_network(classifier, 0)
     return classifier
+
+
+def _number(saved: float | None) -> float:
+    return float("nan") if saved is None else saved
 
 
 def _reader(saved: Mapping[str, Any], folder: Path) -> Reader:

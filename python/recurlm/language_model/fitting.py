@@ -28,6 +28,7 @@ from ..text.corpus import PathLike, forget_corpora
 from ..typing import Float
 from . import storage
 from .architecture import Architecture
+from .generation_config import GenerationConfig
 from .history import TrainingHistory
 from .interruption import Interruption
 from .options import FitOptions
@@ -354,6 +355,8 @@ class Run(Callback):
             arrays = weights | read_safetensors(path / "training.safetensors")
             self._network.set_state(ModelState(arrays, training["state"]))
             self._position = self._read_position(path, training["position"])
+            if self._lm.generation_config == GenerationConfig():
+                self._lm.generation_config = storage.read_generation(path)
         except (KeyError, TypeError) as error:
             raise DamagedFileError(f"{path / 'training.json'} is damaged: {error!r}") from None
 

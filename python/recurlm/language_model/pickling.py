@@ -30,7 +30,7 @@ def reduce_language_model(lm: LanguageModel) -> Reduced:
         "tokenizer": lm.tokenizer.to_json() if trained else lm.tokenizer,  # without a vocabulary: its options only
         "separate_texts": lm.separate_texts,
         "precision": lm.precision,
-        "generation": lm.generation_config.to_json(),
+        "generation": lm.generation_config.config(),
         "history": None if lm.history is None else lm.history.config(),
     }
     if lm.weights.made:
@@ -46,7 +46,7 @@ def restore_language_model(values: dict[str, Any]) -> LanguageModel:
     saved = values["tokenizer"]
     tokenizer = tokenizers.from_json(saved) if isinstance(saved, str) else saved
     lm = LanguageModel.assemble(Architecture.from_config(values["architecture"]), tokenizer, values["separate_texts"])
-    lm.generation_config = GenerationConfig.from_json(values["generation"])
+    lm.generation_config = GenerationConfig.from_config(values.get("generation", {}))
     if values.get("history") is not None:
         lm.history = TrainingHistory.from_config(values["history"])
     if "weights" not in values:

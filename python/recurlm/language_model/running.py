@@ -28,7 +28,11 @@ class RunningModel:
     tokenizer: Tokenizer
     weights: ModelWeights
     separate_texts: bool
-    generation_config: GenerationConfig
+
+    @property
+    def generation_config(self) -> GenerationConfig:
+        """How texts are drawn where a call does not say."""
+        raise NotImplementedError
 
     @overload
     def score(self, texts: Sequence[str], *, details: Literal[False] = False, eos: bool = False) -> Doubles: ...

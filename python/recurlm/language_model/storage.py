@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from .. import checkpoint, files
+from .. import checkpoint, files, narrow
 from ..files import (
     atomic_write,
     iterate_safetensors,
@@ -29,7 +29,7 @@ from .architecture import Architecture
 from .generation_config import GenerationConfig
 from .history import TrainingHistory
 from .scoring import log_probs
-from .weights import RunningWeights, expected_arrays
+from .weights import RunningWeights
 
 if TYPE_CHECKING:
     from .language_model import LanguageModel
@@ -78,7 +78,7 @@ def write(lm: LanguageModel, folder: Path) -> None:
     write_json(folder / "config.json", config(lm))
     write_safetensors(folder / "model.safetensors", lm.weights.running().arrays())
     atomic_write(folder / "tokenizer.json", lm.tokenizer.to_json().encode())
-    write_json(folder / "generation_config.json", lm.generation_config.to_json())
+    write_json(folder / "generation_config.json", lm.generation_config.config())
     if lm.history is not None:
         write_json(folder / "history.json", lm.history.config())
     ids = _probe(lm)
@@ -178,16 +178,16 @@ def _read_parts(folder: Path) -> Parts:
         architecture = Architecture.from_config(fields)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{folder / 'config.json'} is damaged: {error}") from None
-    return Parts(architecture, tokenizer, separate_texts, precision, _read_generation(folder))
+    return Parts(architecture, tokenizer, separate_texts, precision, read_generation(folder))
 
 
-def _read_generation(folder: Path) -> GenerationConfig:
+def read_generation(folder: Path) -> GenerationConfig:
     path = folder / "generation_config.json"
     if not path.exists():
         return GenerationConfig()  # saved by an earlier version
     saved = read_json(path)
     try:
-        return GenerationConfig.from_json(saved)
+        return GenerationConfig.from_config(saved)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged: {error}") from None
 
@@ -233,19 +233,8 @@ def iterate_weights(lm: LanguageModel, folder: Path) -> Iterator[tuple[str, Floa
 def _iterate_arrays(parts: Parts, folder: Path) -> Iterator[tuple[str, Array]]:
     """The arrays in ``folder`` by name, one after the other: all of a model of these parts, and no others."""
     path = _part(folder, "model.safetensors")
-    expected = expected_arrays(parts.architecture, parts.tokenizer.vocabulary_size, parts.precision)
-    for name, array in iterate_safetensors(path):
-        if name not in expected:
-            raise ValueError(f"{path} does not fit config.json: {name} is unknown")
-        shape, dtype = expected.pop(name)
-        if array.shape != shape or array.dtype != dtype:
-            wanted = f"{np.dtype(dtype).name} of shape {shape}"
-            raise ValueError(f"{path}: {name} must be {wanted}, got {array.dtype} of shape {array.shape}")
-        if array.dtype == np.int8 and (array == -128).any():
-            raise ValueError(f"{path}: {name} must hold integers from -127 to 127, got -128")
-        yield name, array
-    if expected:
-        raise ValueError(f"{path} does not fit config.json: {min(expected)} is missing")
+    shapes = parts.architecture.shapes(parts.tokenizer.vocabulary_size)
+    return narrow.checked_arrays(iterate_safetensors(path), shapes, parts.precision, path)
 
 
 def _probe(lm: LanguageModel) -> Ids:

@@ -44,7 +44,7 @@ class RunningWeights:
 
     @classmethod
     def from_arrays(cls, arrays: Iterable[tuple[str, Array]], precision: Precision) -> RunningWeights:
-        """The inverse of ``arrays``, for what ``check_array`` has passed."""
+        """The inverse of ``arrays``, for what ``narrow.checked_arrays`` has passed."""
         return cls(precision, narrow.from_arrays(arrays))
 
 
@@ -107,9 +107,9 @@ class ModelWeights:
         self.require_vocabulary()
         return sum(math.prod(shape) for shape in self._architecture.shapes(self._tokenizer.vocabulary_size).values())
 
-    def run_only(self, narrow: RunningWeights) -> None:
-        """Take ``narrow`` in place of a network."""
-        self._narrow = narrow
+    def run_only(self, weights: RunningWeights) -> None:
+        """Take narrow ``weights`` in place of a network."""
+        self._narrow = weights
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -154,10 +154,3 @@ class ModelWeights:
 
     def _values(self) -> dict[str, Float]:
         return {name: parameter.value for name, parameter in self.network.named_weights().items()}
-
-
-def expected_arrays(
-    architecture: Architecture, vocabulary_size: int, precision: Precision
-) -> dict[str, tuple[tuple[int, ...], type]]:
-    """Shape and dtype of each array of a saved model."""
-    return narrow.expected_arrays(architecture.shapes(vocabulary_size), precision)
