@@ -11,7 +11,8 @@ namespace {
 
 void classify(const SequenceClassifier& classifier, const std::vector<index>& offsets, const TokenIds& symbols, float* log_probs) {
   classifier.network->classify(offsets, symbols.data(), log_probs);
-  const index count = static_cast<index>(offsets.size() - 1) * classifier.network->classes();
+  const index results = classifier.network->classifies_steps() ? offsets.back() : static_cast<index>(offsets.size() - 1);
+  const index count = results * classifier.network->classes();
   if (std::any_of(log_probs, log_probs + count, [](float x) { return std::isnan(x); }))
     throw std::domain_error("the model's output is not finite");
 }
@@ -32,6 +33,10 @@ RECURLM_API void recurlm_classifier_close(recurlm_classifier* classifier) { dele
 
 RECURLM_API int32_t recurlm_classifies_texts(const recurlm_classifier* classifier) {
   return classifier->classifier.tokenizer != nullptr;
+}
+
+RECURLM_API int32_t recurlm_classifies_steps(const recurlm_classifier* classifier) {
+  return classifier->classifier.network->classifies_steps();
 }
 
 RECURLM_API size_t recurlm_classes(const recurlm_classifier* classifier) {
@@ -77,9 +82,11 @@ RECURLM_API recurlm_status recurlm_classify_ids(const recurlm_classifier* classi
     TokenIds symbols;
     for (std::size_t i = 0; i < count; ++i) {
       require(offsets[i] <= offsets[i + 1], "offsets must not fall");
+      require(!network.closed || network.network->classifies_steps() || offsets[i] < offsets[i + 1], "a sequence must not be empty");
       require(ids != nullptr || offsets[i] == offsets[i + 1], "ids must not be null");
       for (std::size_t at = offsets[i]; at < offsets[i + 1]; ++at) {
         require(ids[at] >= 0, "ids must not be negative");
+        require(!network.closed || ids[at] <= network.greatest_id, "ids must be below the number of those that the network knows");
         symbols.push_back(network.symbol_of(ids[at]));
       }
       starts.push_back(static_cast<index>(symbols.size()));

@@ -182,11 +182,13 @@ RECURLM_API void recurlm_beams_free(recurlm_beams* beams);
 /* Like a model it never changes, and any number of threads may use it at once. */
 typedef struct recurlm_classifier recurlm_classifier;
 
-/* The classifier of texts or of ids in `folder`, as SequenceClassifier.save wrote it. */
+/* The classifier of texts or of ids in `folder`, as SequenceClassifier.save wrote it, or recurlm.interop.export_classifier. */
 RECURLM_API recurlm_status recurlm_classifier_open(const char* folder, recurlm_classifier** classifier);
 RECURLM_API void recurlm_classifier_close(recurlm_classifier* classifier);
 /* Whether it reads texts (recurlm_classify); else it reads ids (recurlm_classify_ids). */
 RECURLM_API int32_t recurlm_classifies_texts(const recurlm_classifier* classifier);
+/* Whether every id of a sequence is classified, as a tagger does; else the sequence as a whole. */
+RECURLM_API int32_t recurlm_classifies_steps(const recurlm_classifier* classifier);
 
 RECURLM_API size_t recurlm_classes(const recurlm_classifier* classifier);
 /* What class `place` is called: `label`, of `length` bytes and a zero behind them, is valid as long as the classifier. One that is no
@@ -196,8 +198,9 @@ RECURLM_API recurlm_status recurlm_class_label(const recurlm_classifier* classif
 /* Log-probability of each class, (count, classes), for texts. The bits are the same for a text alone and among others. */
 RECURLM_API recurlm_status recurlm_classify(const recurlm_classifier* classifier, const char* const* texts, const size_t* lengths,
                                             size_t count, float* log_probs);
-/* The same for sequences of ids, where it was trained on those: sequence i is ids[offsets[i]] to ids[offsets[i + 1]]. 0 is padding, ids
- * above those that it was trained on are one unknown id, and none may be negative. */
+/* The same for sequences of ids, where it reads those: sequence i is ids[offsets[i]] to ids[offsets[i + 1]]. A tagger's log-probabilities
+ * are those of each id, (offsets[count] - offsets[0], classes). Of a SequenceClassifier 0 is padding, and ids above those that it was
+ * trained on are one unknown id. */
 RECURLM_API recurlm_status recurlm_classify_ids(const recurlm_classifier* classifier, const int32_t* ids, const size_t* offsets,
                                                 size_t count, float* log_probs);
 

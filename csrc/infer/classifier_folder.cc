@@ -15,7 +15,8 @@ struct Config {
   Pooling pooling{};
   index units = 0, layers = 0, embedding_dim = 0;
   bool bidirectional = false;
-  bool reads_texts = false;
+  bool exported = false;  // a network of ids, which are those that its table has
+  bool reads_texts = false, masks = true;
   std::int32_t limit = 0;  // of ids
   StringTable labels;
 };
@@ -24,13 +25,13 @@ void read_parameters(JsonReader& json, Config& config) {
   Fields fields(json, {"cell", "units", "layers", "bidirectional", "pooling", "embedding_dim"});
   json.object([&](std::string_view key) {
     if (!fields.knows(key)) return json.skip();  // what acts in training only
-    constexpr Pooling poolings[] = {Pooling::last, Pooling::max, Pooling::mean};
+    constexpr Pooling poolings[] = {Pooling::last, Pooling::max, Pooling::mean, Pooling::none};
     switch (fields.take(key)) {
       case 0: config.cell = read_cell(json); break;
       case 1: config.units = json.integer(1, most_extent); break;
       case 2: config.layers = json.integer(1, 1000); break;
       case 3: config.bidirectional = json.boolean(); break;
-      case 4: config.pooling = poolings[read_choice(json, {"last", "max", "mean"})]; break;
+      case 4: config.pooling = poolings[read_choice(json, {"last", "max", "mean", "none"})]; break;
       default: config.embedding_dim = json.integer(1, most_extent);
     }
   });
@@ -70,8 +71,9 @@ void read_input(JsonReader& json, Config& config) {
       return;
     }
     json.object([&](std::string_view argument) {
+      if (argument == "mask_zero") return static_cast<void>(config.masks = json.boolean());
       if (argument != "limit") return json.skip();
-      config.limit = static_cast<std::int32_t>(json.integer(1, most_extent - 2));
+      config.limit = static_cast<std::int32_t>(json.integer(0, most_extent - 2));
       limited = true;
     });
   });
@@ -88,7 +90,7 @@ Config read_config(std::string_view text) {
     if (!fields.knows(key)) return json.skip();
     switch (fields.take(key)) {
       case 0: json.integer(1, 1); break;
-      case 1: read_choice(json, {"sequence_classifier"}); break;
+      case 1: config.exported = read_choice(json, {"sequence_classifier", "exported_classifier"}) == 1; break;
       case 2: read_parameters(json, config); break;
       case 3: config.labels = read_labels(json); break;
       default: read_input(json, config);
@@ -97,6 +99,7 @@ Config read_config(std::string_view text) {
   fields.require_all();
   json.end();
   if (config.labels.size() == 0) json.fail("there are no classes");
+  if (config.reads_texts && config.pooling == Pooling::none) json.fail("steps are classified of ids only");
   return config;
 }
 
@@ -113,7 +116,7 @@ std::unique_ptr<PackedClassifier> read_network(const Config& config, index symbo
   }
   const ClassifierOutput output{stored.matrix("classes.kernel", width, classes), stored.vector("classes.bias", {classes})};
   stored.require_all_taken();
-  return std::make_unique<PackedClassifier>(embedding, layers, config.pooling, output);
+  return std::make_unique<PackedClassifier>(embedding, config.masks, layers, config.pooling, output);
 }
 
 // What is unknown stands behind the vocabulary where that has no symbol for it.
@@ -132,7 +135,7 @@ TokenIds SequenceClassifier::symbols_of(std::string_view text) const {
 SequenceClassifier read_classifier_folder(const std::string& folder) {
   using File = std::shared_ptr<const MappedFile>;
   Config config = read_part(folder, "config.json", [](const File& file) { return read_config(file->bytes()); });
-  SequenceClassifier classifier{nullptr, config.limit, nullptr, {}};
+  SequenceClassifier classifier{nullptr, config.limit, config.exported, nullptr, {}};
   index symbols = index{config.limit} + 1;
   if (config.reads_texts) {
     classifier.tokenizer = read_part(folder, "tokenizer.json", [](const File& file) { return read_tokenizer(file->bytes()); });

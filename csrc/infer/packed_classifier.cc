@@ -39,9 +39,9 @@ void log_softmax(index classes, float* row) {
 
 }  // namespace
 
-PackedClassifier::PackedClassifier(const StoredMatrix& embedding, const std::vector<ClassifierLayer>& layers, Pooling pooling,
-                                   const ClassifierOutput& output)
-    : pooling_(pooling), embedding_(copy_of(frame_, embedding)), classes_(output.kernel.cols) {
+PackedClassifier::PackedClassifier(const StoredMatrix& embedding, bool masks, const std::vector<ClassifierLayer>& layers,
+                                   Pooling pooling, const ClassifierOutput& output)
+    : pooling_(pooling), masks_(masks), embedding_(copy_of(frame_, embedding)), classes_(output.kernel.cols) {
   for (const ClassifierLayer& layer : layers) {
     layers_.push_back({place(layer.forward), std::nullopt});
     if (layer.backward) layers_.back().backward = place(*layer.backward);
@@ -82,7 +82,7 @@ class PackedClassifier::Batch {
   Batch(Workspace& workspace, const PackedClassifier& classifier, index steps, index rows);
 
   void place(index row, const std::int32_t* ids, index length);
-  void classify(float* log_probs);  // (B, C)
+  std::vector<float> classify();  // (B, C), or (T * B, C)
 
  private:
   struct Outputs {
@@ -91,10 +91,10 @@ class PackedClassifier::Batch {
   };
 
   Outputs run(const Layer& layer, const float* x);
-  const float* join(const Layer& layer, const Outputs& outputs);
-  void pool(const Layer& layer, const Outputs& outputs, float* pooled) const;
+  float* join(const Layer& layer, const Outputs& outputs);
+  const float* pool(const Layer& layer, const Outputs& outputs);
   void pool_outputs(index units, const float* outputs, float* pooled) const;
-  void project(const float* pooled, float* logits);
+  void project(const float* pooled, index rows, float* logits);
   index positions() const { return steps_ * rows_; }
 
   Workspace& workspace_;
@@ -113,25 +113,29 @@ void PackedClassifier::Batch::place(index row, const std::int32_t* ids, index le
   for (index t = 0; t < steps_; ++t) {
     const index at = t * rows_ + row;
     const std::int32_t id = t < length ? ids[t] : 0;
-    mask_[at] = id != 0;
+    mask_[at] = t < length && !(classifier_.masks_ && id == 0);
     classifier_.embedding_.expand_row(id, x_ + at * classifier_.embedding_.cols);
   }
 }
 
-void PackedClassifier::Batch::classify(float* log_probs) {
+std::vector<float> PackedClassifier::Batch::classify() {
   const float* x = x_;
   const Layer& last = classifier_.layers_.back();
+  const index classes = classifier_.classes_;
+  index rows = positions();
   for (const Layer& layer : classifier_.layers_) {
     const Outputs outputs = run(layer, x);
-    if (&layer != &last) {
+    if (&layer == &last && !classifier_.classifies_steps()) {
+      rows = rows_;
+      x = pool(layer, outputs);
+    } else {
       x = join(layer, outputs);
-      continue;
     }
-    auto* pooled = frame_.take<float>(rows_ * layer.width());
-    pool(layer, outputs, pooled);
-    project(pooled, log_probs);
   }
-  for (index row = 0; row < rows_; ++row) log_softmax(classifier_.classes_, log_probs + row * classifier_.classes_);
+  std::vector<float> log_probs(static_cast<std::size_t>(rows * classes));
+  project(x, rows, log_probs.data());
+  for (index row = 0; row < rows; ++row) log_softmax(classes, log_probs.data() + row * classes);
+  return log_probs;
 }
 
 // One direction after the other: of what a step saves nothing is needed later.
@@ -157,25 +161,32 @@ PackedClassifier::Batch::Outputs PackedClassifier::Batch::run(const Layer& layer
   return outputs;
 }
 
-// The outputs of both directions side by side: (T * B, 2 * H).
-const float* PackedClassifier::Batch::join(const Layer& layer, const Outputs& outputs) {
+// The outputs of both directions side by side, (T * B, 2 * H), of which those at masked steps are 0.
+float* PackedClassifier::Batch::join(const Layer& layer, const Outputs& outputs) {
   const index units = layer.forward.spec.units;
-  const float* forward = outputs.forward + rows_ * units;
+  float* forward = outputs.forward + rows_ * units;
   if (!outputs.backward) return forward;
   auto* joined = frame_.take<float>(positions() * 2 * units);
   for (index r = 0; r < positions(); ++r) {
-    std::copy_n(forward + r * units, units, joined + r * 2 * units);
-    std::copy_n(outputs.backward + r * units, units, joined + r * 2 * units + units);
+    float* to = joined + r * 2 * units;
+    if (mask_[r]) {
+      std::copy_n(forward + r * units, units, to);
+      std::copy_n(outputs.backward + r * units, units, to + units);
+    } else {
+      std::fill_n(to, 2 * units, 0.0f);
+    }
   }
   return joined;
 }
 
 // The outputs of the last layer become (B, D).
-void PackedClassifier::Batch::pool(const Layer& layer, const Outputs& outputs, float* pooled) const {
+const float* PackedClassifier::Batch::pool(const Layer& layer, const Outputs& outputs) {
+  auto* pooled = frame_.take<float>(rows_ * layer.width());
   const index units = layer.forward.spec.units, state = rows_ * units;
   const bool last = classifier_.pooling_ == Pooling::last;
   pool_outputs(units, outputs.forward + (last ? steps_ : 1) * state, pooled);
   if (outputs.backward) pool_outputs(units, outputs.backward, pooled + units);
+  return pooled;
 }
 
 // `outputs` (T, B, H), or of Pooling::last one step of them, to `pooled`, whose rows are as wide as the layer.
@@ -188,10 +199,12 @@ void PackedClassifier::Batch::pool_outputs(index units, const float* outputs, fl
   for (index row = 0; row < rows_; ++row) {
     float* to = pooled + row * width;
     switch (classifier_.pooling_) {
+      case Pooling::none:
       case Pooling::last: std::copy_n(outputs + row * units, units, to); break;
       case Pooling::max:  // masked steps count, as in Keras: the output before, or 0 from a layer that reads in both directions
         std::fill_n(to, units, -std::numeric_limits<float>::infinity());
         each_step(row, [&](const float* h, bool there) {
+          if (!there && !classifier_.masks_) return;  // beyond its end
           for (index u = 0; u < units; ++u) to[u] = greater(to[u], there || one_way ? h[u] : 0.0f);
         });
         break;
@@ -209,10 +222,10 @@ void PackedClassifier::Batch::pool_outputs(index units, const float* outputs, fl
   }
 }
 
-void PackedClassifier::Batch::project(const float* pooled, float* logits) {
+void PackedClassifier::Batch::project(const float* pooled, index rows, float* logits) {
   const index width = classifier_.layers_.back().width(), classes = classifier_.classes_;
-  const int threads = threads_for(2.0 * static_cast<double>(rows_ * width * classes));
-  const Product product{Operand::row_major({pooled, rows_, width}), RightOperand(frame_, classifier_.kernel_, threads),
+  const int threads = threads_for(2.0 * static_cast<double>(rows * width * classes));
+  const Product product{Operand::row_major({pooled, rows, width}), RightOperand(frame_, classifier_.kernel_, threads),
                         {logits, classes, natural_columns(frame_, classes)}, Init::bias, classifier_.bias_};
   parallel(threads, [&](Team& team) { multiply(team, product); });
 }
@@ -223,20 +236,24 @@ void PackedClassifier::classify(const std::vector<index>& offsets, const std::in
   std::iota(order.begin(), order.end(), std::size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return length(a) > length(b); });
   // The greatest output of such a layer is not below that of padding: a step of it stands behind every sequence.
-  const index padding = pooling_ == Pooling::max && layers_.back().backward ? 1 : 0;
+  const index padding = masks_ && pooling_ == Pooling::max && layers_.back().backward ? 1 : 0;
   Workspace workspace;
   for (std::size_t first = 0; first < order.size();) {
     const index steps = std::max(length(order[first]) + padding, index{1});
     const std::size_t fitting = std::max(static_cast<std::size_t>(most_positions / steps), std::size_t{1});
     const std::size_t rows = std::min({order.size() - first, most_rows, fitting});
     Batch batch(workspace, *this, steps, static_cast<index>(rows));
-    std::vector<float> found(rows * static_cast<std::size_t>(classes_));
     for (std::size_t row = 0; row < rows; ++row)
       batch.place(static_cast<index>(row), ids + offsets[order[first + row]], length(order[first + row]));
-    batch.classify(found.data());
-    for (std::size_t row = 0; row < rows; ++row)
-      std::copy_n(found.data() + static_cast<index>(row) * classes_, classes_,
-                  log_probs + static_cast<index>(order[first + row]) * classes_);
+    const std::vector<float> found = batch.classify();
+    for (std::size_t row = 0; row < rows; ++row) {
+      const std::size_t sequence = order[first + row];
+      const index results = classifies_steps() ? length(sequence) : 1;
+      const index to = classifies_steps() ? offsets[sequence] : static_cast<index>(sequence);
+      for (index t = 0; t < results; ++t)
+        std::copy_n(found.data() + (t * static_cast<index>(rows) + static_cast<index>(row)) * classes_, classes_,
+                    log_probs + (to + t) * classes_);
+    }
     first += rows;
   }
 }

@@ -1,5 +1,5 @@
-// A trained classifier of sequences of ids for running only: embedding, recurrent layers that read in one direction or in both,
-// pooling over the steps, projection to the classes.
+// A trained classifier of sequences of ids, or of their steps, for running only: embedding, recurrent layers that read in one
+// direction or in both, pooling over the steps or none, projection to the classes.
 #pragma once
 
 #include <cstdint>
@@ -10,8 +10,8 @@
 
 namespace recurlm {
 
-// What the projection sees of the last layer: its last state, or of each unit the greatest output or the mean.
-enum class Pooling { last, max, mean };
+// What the projection sees of the last layer: its last state, of each unit the greatest output or the mean, or each step.
+enum class Pooling { last, max, mean, none };
 
 struct ClassifierLayer {
   ModelLayer forward;
@@ -26,15 +26,16 @@ struct ClassifierOutput {
 
 class PackedClassifier {
  public:
-  // embedding (S, E) with scales of rows; everything is copied. The id 0 is padding: a masked step.
-  PackedClassifier(const StoredMatrix& embedding, const std::vector<ClassifierLayer>& layers, Pooling pooling,
+  // embedding (S, E) with scales of rows; everything is copied. With `masks` the id 0 is padding: a masked step.
+  PackedClassifier(const StoredMatrix& embedding, bool masks, const std::vector<ClassifierLayer>& layers, Pooling pooling,
                    const ClassifierOutput& output);
 
   index symbols() const { return embedding_.rows; }
   index classes() const { return classes_; }
+  bool classifies_steps() const { return pooling_ == Pooling::none; }
 
-  // Log-probabilities (sequences, C): sequence i is ids[offsets[i]] to ids[offsets[i + 1]], of 0 to below symbols(). The bits are the
-  // same for a sequence alone and among others.
+  // Log-probabilities (sequences, C), or (ids, C) where it classifies steps: sequence i is ids[offsets[i]] to ids[offsets[i + 1]], of 0
+  // to below symbols(). The bits are the same for a sequence alone and among others.
   void classify(const std::vector<index>& offsets, const std::int32_t* ids, float* log_probs) const;
 
  private:
@@ -50,6 +51,7 @@ class PackedClassifier {
   void pack(const std::vector<ClassifierLayer>& layers, const ClassifierOutput& output);
 
   const Pooling pooling_;
+  const bool masks_;
   Workspace storage_;
   Workspace::Frame frame_{storage_};
   StoredMatrix embedding_;

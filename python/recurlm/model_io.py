@@ -160,6 +160,13 @@ def assign_weights(named: Mapping[str, Parameter], arrays: Mapping[str, Array], 
 # Architecture --------------------------------------------------------------------------------------------------------
 
 
+def is_saved_model(folder: Path) -> bool:
+    """Whether ``Model.save`` wrote it."""
+    path = folder / "config.json"
+    config = files.read_json(path) if path.is_file() else None
+    return isinstance(config, dict) and config.get("format") == FORMAT
+
+
 def graph_config(model: Model) -> dict[str, Any]:
     """Layers, then nodes in an order in which they can be replayed; tensors are [node, output]."""
     graph = model.graph

@@ -94,7 +94,7 @@ LIBRARY.recurlm_beams_count.restype = c_size_t
 LIBRARY.recurlm_beams_count.argtypes = [c_void_p]
 LIBRARY.recurlm_classes.restype = c_size_t
 LIBRARY.recurlm_classes.argtypes = [c_void_p]
-LIBRARY.recurlm_classifies_texts.argtypes = [c_void_p]
+LIBRARY.recurlm_classifies_texts.argtypes = LIBRARY.recurlm_classifies_steps.argtypes = [c_void_p]
 for name in ("vocabulary_size", "bos_id", "end_id"):
     getattr(LIBRARY, f"recurlm_{name}").argtypes = [c_void_p]
 
@@ -258,6 +258,10 @@ class Classifier:
     def reads_texts(self) -> bool:
         return bool(LIBRARY.recurlm_classifies_texts(self._handle))
 
+    @property
+    def classifies_steps(self) -> bool:
+        return bool(LIBRARY.recurlm_classifies_steps(self._handle))
+
     def label(self, place: int) -> str:
         text, length = c_void_p(), c_size_t()
         call("class_label", self._handle, place, byref(text), byref(length))
@@ -273,7 +277,8 @@ class Classifier:
     def classify_ids(self, rows: list[list[int]]) -> Any:
         flat = [token for row in rows for token in row]
         offsets = np.cumsum([0, *map(len, rows)]).tolist()
-        log_probs = np.zeros((len(rows), len(self.labels)), np.float32)
+        results = len(flat) if self.classifies_steps else len(rows)
+        log_probs = np.zeros((results, len(self.labels)), np.float32)
         given, bounds = (c_int32 * len(flat))(*flat), (c_size_t * len(offsets))(*offsets)
         call("classify_ids", self._handle, given, bounds, len(rows), _pointer(log_probs, c_float))
         return log_probs

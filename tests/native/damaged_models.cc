@@ -180,7 +180,7 @@ void use(recurlm_model* model) {
 void use(recurlm_classifier* classifier) {
   const char* texts[] = {"the cat", "", "a dog ran"};
   const size_t lengths[] = {7, 0, 9};
-  std::vector<float> log_probs(3 * recurlm_classes(classifier));
+  std::vector<float> log_probs(4 * recurlm_classes(classifier));  // of three sequences or four ids
   recurlm_classify(classifier, texts, lengths, 3, log_probs.data());
   const int32_t ids[] = {1, 0, 2147483647, 2};
   const size_t offsets[] = {0, 3, 3, 4};

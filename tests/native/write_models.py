@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from recurlm import LanguageModel
+from recurlm import Input, LanguageModel, Model
 from recurlm.estimators import SequenceClassifier
+from recurlm.interop import export_classifier
+from recurlm.layers import LSTM, Bidirectional, Dense, Embedding
 from recurlm.precision import Precision
 from recurlm.text.bpe import BPETokenizer
 
@@ -42,6 +44,9 @@ def write(folder: Path) -> None:
     for name, (options, narrow) in CLASSIFIERS.items():
         classifier = SequenceClassifier(units=5, embedding_dim=4, epochs=1, random_state=1, **options)
         classifier.fit(TEXT.splitlines(), ["cat", "dog"] * 20).save(folder / name, precision=narrow)
+    ids = Input((None,), dtype="int32")
+    x = Bidirectional(LSTM(5, return_sequences=True))(Embedding(9, 4, mask_zero=True)(ids))
+    export_classifier(Model(ids, Dense(3)(x)), folder / "classifier-steps", precision="bfloat16")
 
 
 def write_text(folder: Path) -> Path:

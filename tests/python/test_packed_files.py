@@ -62,5 +62,5 @@ def test_pack(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(["pack", str(folder), "--out", str(folder)]) == 1
     assert (
         capsys.readouterr().err
-        == "recurlm: error: --out must be another folder than DIR: Python does not load a packed model\n"
+        == "recurlm: error: --out must be another folder than MODEL: Python does not load a packed model\n"
     )

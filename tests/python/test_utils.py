@@ -2,6 +2,7 @@ import doctest
 import importlib
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,10 +52,11 @@ def test_pad_sequences_of_vectors_and_bad_input() -> None:
     "name",
     [
         *("model", "layers.core", "layers.cells", "losses", "metrics", "initializers", "regularizers", "constraints"),
-        *("layers.multi_head_attention", "optimizers", "utils"),
+        *("layers.multi_head_attention", "optimizers", "utils", "interop.classifier"),
     ],
 )
-def test_examples_in_docstrings(name: str) -> None:
+def test_examples_in_docstrings(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     result = doctest.testmod(importlib.import_module(f"recurlm.{name}"))
     assert result.failed == 0
 

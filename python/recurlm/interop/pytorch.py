@@ -255,7 +255,7 @@ def to_pytorch(model: Model) -> dict[str, Float]:
     Raises:
         ValueError: the model is no chain of Embedding, recurrent layers and Dense, or has what PyTorch's have not.
     """
-    chain = Chain.of(model)
+    chain = Chain.of_weights(model)
     state: dict[str, Float] = {}
     if chain.embedding is not None:
         state["embedding.weight"] = chain.embedding.embeddings.value

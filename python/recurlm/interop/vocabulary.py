@@ -35,7 +35,7 @@ def language_model(
     Raises:
         ValueError: the network is not such, or ``tokens`` are not those of its ids or of the tokenizer.
     """
-    chain = Chain.of(model)
+    chain = Chain.of_weights(model)
     table, dense = chain.embedding, chain.dense
     if table is None or dense is None or dense.units != table.input_dim:
         raise ValueError("a language model is an Embedding, recurrent layers and a Dense over the ids of the Embedding")
