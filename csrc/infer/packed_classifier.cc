@@ -91,10 +91,11 @@ class PackedClassifier::Batch {
   };
 
   Outputs run(const Layer& layer, const float* x);
-  float* join(const Layer& layer, const Outputs& outputs);
-  const float* pool(const Layer& layer, const Outputs& outputs);
-  void pool_outputs(index units, const float* outputs, float* pooled) const;
-  void project(const float* pooled, index rows, float* logits);
+  const float* join(const Layer& layer, const Outputs& outputs);
+  const float* last_states(const Layer& layer, const Outputs& outputs);
+  const float* pool(index width, const float* outputs);
+  void pool_row(index row, index width, const float* outputs, float* pooled) const;
+  void project(const float* x, index rows, float* logits);
   index positions() const { return steps_ * rows_; }
 
   Workspace& workspace_;
@@ -120,25 +121,21 @@ void PackedClassifier::Batch::place(index row, const std::int32_t* ids, index le
 
 std::vector<float> PackedClassifier::Batch::classify() {
   const float* x = x_;
-  const Layer& last = classifier_.layers_.back();
-  const index classes = classifier_.classes_;
-  index rows = positions();
+  const Pooling pooling = classifier_.pooling_;
   for (const Layer& layer : classifier_.layers_) {
+    const bool last = &layer == &classifier_.layers_.back();
     const Outputs outputs = run(layer, x);
-    if (&layer == &last && !classifier_.classifies_steps()) {
-      rows = rows_;
-      x = pool(layer, outputs);
-    } else {
-      x = join(layer, outputs);
-    }
+    x = last && pooling == Pooling::last ? last_states(layer, outputs) : join(layer, outputs);
+    if (last && (pooling == Pooling::max || pooling == Pooling::mean)) x = pool(layer.width(), x);
   }
+  const index classes = classifier_.classes_, rows = classifier_.classifies_steps() ? positions() : rows_;
   std::vector<float> log_probs(static_cast<std::size_t>(rows * classes));
   project(x, rows, log_probs.data());
   for (index row = 0; row < rows; ++row) log_softmax(classes, log_probs.data() + row * classes);
   return log_probs;
 }
 
-// One direction after the other: of what a step saves nothing is needed later.
+// One direction after the other, in the same memory: nothing that steps save is needed later.
 PackedClassifier::Batch::Outputs PackedClassifier::Batch::run(const Layer& layer, const float* x) {
   const CellSpec& spec = layer.forward.spec;
   const index state = rows_ * spec.units, size = (steps_ + 1) * state;
@@ -162,9 +159,9 @@ PackedClassifier::Batch::Outputs PackedClassifier::Batch::run(const Layer& layer
 }
 
 // The outputs of both directions side by side, (T * B, 2 * H), of which those at masked steps are 0.
-float* PackedClassifier::Batch::join(const Layer& layer, const Outputs& outputs) {
+const float* PackedClassifier::Batch::join(const Layer& layer, const Outputs& outputs) {
   const index units = layer.forward.spec.units;
-  float* forward = outputs.forward + rows_ * units;
+  const float* forward = outputs.forward + rows_ * units;
   if (!outputs.backward) return forward;
   auto* joined = frame_.take<float>(positions() * 2 * units);
   for (index r = 0; r < positions(); ++r) {
@@ -179,53 +176,45 @@ float* PackedClassifier::Batch::join(const Layer& layer, const Outputs& outputs)
   return joined;
 }
 
-// The outputs of the last layer become (B, D).
-const float* PackedClassifier::Batch::pool(const Layer& layer, const Outputs& outputs) {
-  auto* pooled = frame_.take<float>(rows_ * layer.width());
-  const index units = layer.forward.spec.units, state = rows_ * units;
-  const bool last = classifier_.pooling_ == Pooling::last;
-  pool_outputs(units, outputs.forward + (last ? steps_ : 1) * state, pooled);
-  if (outputs.backward) pool_outputs(units, outputs.backward, pooled + units);
+// What each direction has come to in the end, side by side: (B, D).
+const float* PackedClassifier::Batch::last_states(const Layer& layer, const Outputs& outputs) {
+  const index units = layer.forward.spec.units, width = layer.width();
+  auto* states = frame_.take<float>(rows_ * width);
+  for (index row = 0; row < rows_; ++row) {
+    std::copy_n(outputs.forward + (steps_ * rows_ + row) * units, units, states + row * width);
+    if (outputs.backward) std::copy_n(outputs.backward + row * units, units, states + row * width + units);
+  }
+  return states;
+}
+
+// (T * B, D) to (B, D).
+const float* PackedClassifier::Batch::pool(index width, const float* outputs) {
+  auto* pooled = frame_.take<float>(rows_ * width);
+  for (index row = 0; row < rows_; ++row) pool_row(row, width, outputs, pooled + row * width);
   return pooled;
 }
 
-// `outputs` (T, B, H), or of Pooling::last one step of them, to `pooled`, whose rows are as wide as the layer.
-void PackedClassifier::Batch::pool_outputs(index units, const float* outputs, float* pooled) const {
-  const index width = classifier_.layers_.back().width(), state = rows_ * units;
-  const bool one_way = !classifier_.layers_.back().backward;
-  const auto each_step = [&](index row, auto&& visit) {
-    for (index t = 0; t < steps_; ++t) visit(outputs + t * state + row * units, mask_[t * rows_ + row] != 0);
-  };
-  for (index row = 0; row < rows_; ++row) {
-    float* to = pooled + row * width;
-    switch (classifier_.pooling_) {
-      case Pooling::none:
-      case Pooling::last: std::copy_n(outputs + row * units, units, to); break;
-      case Pooling::max:  // masked steps count, as in Keras: the output before, or 0 from a layer that reads in both directions
-        std::fill_n(to, units, -std::numeric_limits<float>::infinity());
-        each_step(row, [&](const float* h, bool there) {
-          if (!there && !classifier_.masks_) return;  // beyond its end
-          for (index u = 0; u < units; ++u) to[u] = greater(to[u], there || one_way ? h[u] : 0.0f);
-        });
-        break;
-      case Pooling::mean: {
-        index count = 0;
-        std::fill_n(to, units, 0.0f);
-        each_step(row, [&](const float* h, bool there) {
-          if (!there) return;
-          ++count;
-          for (index u = 0; u < units; ++u) to[u] += h[u];
-        });
-        for (index u = 0; u < units; ++u) to[u] /= static_cast<float>(std::max(count, index{1}));
-      }
-    }
+// The mean is that of the steps that are not masked. The greatest is that of all, as in Keras, but of nothing beyond the end of a
+// sequence without padding.
+void PackedClassifier::Batch::pool_row(index row, index width, const float* outputs, float* pooled) const {
+  const bool greatest = classifier_.pooling_ == Pooling::max;
+  index count = 0;
+  std::fill_n(pooled, width, greatest ? -std::numeric_limits<float>::infinity() : 0.0f);
+  for (index t = 0; t < steps_; ++t) {
+    const index at = t * rows_ + row;
+    if (!mask_[at] && !(greatest && classifier_.masks_)) continue;
+    ++count;
+    const float* h = outputs + at * width;
+    for (index u = 0; u < width; ++u) pooled[u] = greatest ? greater(pooled[u], h[u]) : pooled[u] + h[u];
   }
+  if (greatest) return;
+  for (index u = 0; u < width; ++u) pooled[u] /= static_cast<float>(std::max(count, index{1}));
 }
 
-void PackedClassifier::Batch::project(const float* pooled, index rows, float* logits) {
+void PackedClassifier::Batch::project(const float* x, index rows, float* logits) {
   const index width = classifier_.layers_.back().width(), classes = classifier_.classes_;
   const int threads = threads_for(2.0 * static_cast<double>(rows * width * classes));
-  const Product product{Operand::row_major({pooled, rows, width}), RightOperand(frame_, classifier_.kernel_, threads),
+  const Product product{Operand::row_major({x, rows, width}), RightOperand(frame_, classifier_.kernel_, threads),
                         {logits, classes, natural_columns(frame_, classes)}, Init::bias, classifier_.bias_};
   parallel(threads, [&](Team& team) { multiply(team, product); });
 }
