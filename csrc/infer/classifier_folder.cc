@@ -87,10 +87,11 @@ Config read_config(std::string_view text) {
   Fields fields(json, {"format_version", "kind", "parameters", "classes", "input"});
   json.object([&](std::string_view key) {
     if (key == "precision") return static_cast<void>(config.precision = read_precision(json));
+    if (key == format_of_models) refuse_model(json);
     if (!fields.knows(key)) return json.skip();
     switch (fields.take(key)) {
       case 0: json.integer(1, 1); break;
-      case 1: config.exported = read_choice(json, {"sequence_classifier", "exported_classifier"}) == 1; break;
+      case 1: config.exported = read_kind(json, {"sequence_classifier", "exported_classifier"}) == 1; break;
       case 2: read_parameters(json, config); break;
       case 3: config.labels = read_labels(json); break;
       default: read_input(json, config);

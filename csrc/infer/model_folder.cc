@@ -24,10 +24,11 @@ Config read_config(std::string_view text) {
                        "separate_texts"});
   json.object([&](std::string_view key) {
     if (key == "precision") return static_cast<void>(config.precision = read_precision(json));
+    if (key == format_of_models) refuse_model(json);
     if (!fields.knows(key)) return json.skip();  // what acts in training only
     switch (fields.take(key)) {
       case 0: json.integer(1, 1); break;
-      case 1: config.packed = read_choice(json, {"language_model", "packed_language_model"}) == 1; break;
+      case 1: config.packed = read_kind(json, {"language_model", "packed_language_model"}) == 1; break;
       case 2: config.tokenizer = json.string(); break;
       case 3: config.cell = read_cell(json); break;
       case 4: config.units = json.integer(1, most_extent); break;

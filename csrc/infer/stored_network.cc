@@ -6,12 +6,26 @@
 
 namespace recurlm {
 
-std::size_t read_choice(JsonReader& json, std::initializer_list<std::string_view> names) {
+namespace {
+
+std::size_t read_one_of(JsonReader& json, std::initializer_list<std::string_view> names, const char* otherwise) {
   const std::string found = json.string();
   const auto place = std::find(names.begin(), names.end(), found);
-  if (place == names.end()) json.fail("\"" + shortened(found) + "\" is not known here");
+  if (place == names.end()) json.fail("\"" + shortened(found) + otherwise);
   return static_cast<std::size_t>(place - names.begin());
 }
+
+}  // namespace
+
+std::size_t read_choice(JsonReader& json, std::initializer_list<std::string_view> names) {
+  return read_one_of(json, names, "\" is not known here");
+}
+
+std::size_t read_kind(JsonReader& json, std::initializer_list<std::string_view> names) {
+  return read_one_of(json, names, "\" is a kind that another function opens, or none");
+}
+
+void refuse_model(const JsonReader& json) { json.fail("it is a Model: recurlm pack makes what this library opens"); }
 
 CellKind read_cell(JsonReader& json) {
   constexpr CellKind cells[] = {CellKind::rnn, CellKind::gru, CellKind::lstm};

@@ -17,6 +17,11 @@ constexpr index most_extent = index{1} << 31;
 
 // One of `names`, by its place.
 std::size_t read_choice(JsonReader& json, std::initializer_list<std::string_view> names);
+// Of what kind a folder is; one that is none of `names` is not for this reader.
+std::size_t read_kind(JsonReader& json, std::initializer_list<std::string_view> names);
+// The first member of a Model's configuration.
+constexpr std::string_view format_of_models = "format";
+[[noreturn]] void refuse_model(const JsonReader& json);
 CellKind read_cell(JsonReader& json);
 const char* cell_name(CellKind kind);
 Precision read_precision(JsonReader& json);

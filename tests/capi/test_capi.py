@@ -237,7 +237,8 @@ def test_packed_files_that_do_not_fit(tmp_path: Path, folder: Path, change: dict
     ("change", "message"),
     [
         ({"format_version": 2}, "config.json: expected an integer from 1 to 1, got 2"),
-        ({"kind": "model"}, '"model" is not known here'),
+        ({"kind": "model"}, '"model" is a kind that another function opens, or none'),
+        ({"format": "recurlm.Model"}, "it is a Model: recurlm pack makes what this library opens"),
         ({"cell": "transformer"}, '"transformer" is not known here'),
         ({"units": 25}, "has another shape or type"),
         ({"units": 0}, "expected an integer from 1"),

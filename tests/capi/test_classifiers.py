@@ -115,7 +115,7 @@ def test_what_is_not_possible_has_a_sentence(folder: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({"kind": "language_model"}, "not known here"),
+        ({"kind": "language_model"}, "is a kind that another function opens"),
         ({"format_version": 2}, "format_version|integer from 1 to 1"),
         ({"classes": {"dtype": "str", "values": []}}, "no classes"),
         ({"classes": {"dtype": "str", "values": ["a", "b"]}}, "classes.kernel.*another shape"),

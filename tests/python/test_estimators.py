@@ -215,7 +215,7 @@ def test_saved_in_less_than_float32(tmp_path: Path, precision: Any, least: float
     loaded = SequenceClassifier.load(tmp_path / "less")
     assert (loaded.predict(texts) == classifier.predict(texts)).mean() > 0.95
     assert not np.array_equal(loaded.predict_proba(texts), classifier.predict_proba(texts))
-    loaded.save(tmp_path / "again", precision=precision)
+    loaded.save(tmp_path / "again")  # in the same precision
     saved = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("less", "again")]
     assert saved[0] == saved[1]
     with pytest.raises(ValueError, match="precision must be one of float32, bfloat16, int8, got 'int4'"):

@@ -168,3 +168,14 @@ def test_the_docstring_tells_the_defaults() -> None:
     for field in dataclasses.fields(GenerationConfig):
         (line,) = (line for line in lines if line.strip().startswith(f"{field.name}:"))
         assert line.endswith(f"({field.default:g}).")
+
+
+def test_the_command_keeps_what_was_set_on_the_model_since(tmp_path: Path) -> None:
+    text, out = samples.text_file(tmp_path), tmp_path / "m"
+    command = ["train", str(text), "--out", str(out), "--units", "8", "--batch-size", "4", "--epochs"]
+    assert main([*command, "1"]) == 0
+    lm = LanguageModel.load(out)
+    lm.generation_config.temperature = 0.25
+    lm.save(out)
+    assert main([*command, "2", "--resume"]) == 0
+    assert LanguageModel.load(out).generation_config == GenerationConfig(temperature=0.25)

@@ -8,12 +8,11 @@ import time
 from pathlib import Path
 
 from .. import checkpoint
-from ..language_model import LanguageModel
+from ..language_model import GenerationConfig, LanguageModel, storage
 from ..language_model.architecture import CELLS
 from ..language_model.options import OPTIMIZERS
 from ..language_model.progress import show_perplexity
 from ..language_model.schedule import SCHEDULES
-from ..language_model.storage import check_target
 from ..precision import TRAINING_PRECISIONS
 from ..text.tokenizer import Tokenizer
 from ..text.tokenizers import KINDS, BPETokenizer, WordTokenizer
@@ -207,7 +206,7 @@ def _tokenizer(arguments: argparse.Namespace) -> str | Tokenizer:
 
 def run(arguments: argparse.Namespace) -> None:
     start = time.perf_counter()
-    check_target(arguments.out)
+    storage.check_target(arguments.out)
     out, folder = arguments.out, checkpoints_of(arguments.out)
     arguments.tokenizer = _tokenizer(arguments)
     lm = LanguageModel(**chosen(arguments, LanguageModel.__init__))
@@ -221,6 +220,8 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"recurlm: terminated{said}", file=sys.stderr)
             raise
         raise KeyboardInterrupt(said) from None
+    if arguments.resume and out.is_dir() and lm.generation_config == GenerationConfig():
+        lm.generation_config = storage.read_generation(out)  # set since, on the model that this one replaces
     lm.save(out)
     result = {
         "model": str(out),

@@ -70,10 +70,13 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         classes_: the labels, sorted.
         model_: the ``Model``.
         built_by_: the parameters that it was built by.
+        precision_: of the weights in the file that it was loaded from, or float32.
         history_: its figures by name, epoch by epoch.
         n_iter_: epochs trained.
         n_features_in_: columns of an array of numbers.
     """
+
+    precision_: Precision
 
     def __init__(
         self, tokenizer: str | Tokenizer = "word", cell: str = "lstm", units: int = 128, layers: int = 1,
@@ -115,7 +118,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         random = check_random_state(self.random_state)
         seed = int(random.randint(2**31 - 1))
         train, held_out = self._hold_out(rows, targets, random)
-        self.built_by_ = built_by(self)
+        self.built_by_, self.precision_ = built_by(self), "float32"
         self.model_ = build_network(self, seed)
         self.model_.compile(self._make_optimizer(), "sparse_categorical_crossentropy", metrics=["accuracy"])
         weights = self._sample_weights(labels)
@@ -224,19 +227,20 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     # Files -------------------------------------------------------------------------------------------------------
 
-    def save(self, folder: PathLike, *, precision: Precision = "float32") -> None:
+    def save(self, folder: PathLike, *, precision: Precision | None = None) -> None:
         """Save the fitted classifier in ``folder``, in place of one that is there; it is whole at any moment.
 
         Args:
             precision: ``"bfloat16"`` or ``"int8"`` take a half or a quarter of the bytes; the C library multiplies them
-                as they are, Python reads them as float32.
+                as they are, Python reads them as float32. None: that of the file it was loaded from, or float32.
 
         Raises:
             ValueError: ``folder`` holds something else, or a label or parameter is nothing that JSON can hold.
             FloatingPointError: a weight is not finite.
         """
         check_is_fitted(self)
-        storage.save(self, Path(folder), precision)
+        before: Precision = getattr(self, "precision_", "float32")  # none in pickles of earlier versions
+        storage.save(self, Path(folder), before if precision is None else precision)
 
     @classmethod
     def load(cls, folder: PathLike) -> SequenceClassifier:

@@ -65,7 +65,8 @@ def load(cls: type[SequenceClassifier], folder: Path) -> SequenceClassifier:
             classifier = _restore(cls, config, found)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path} is damaged: {type(error).__name__} {error}") from None
-        _load_weights(classifier.model_, found / "model.safetensors", config.get("precision", "float32"))
+        classifier.precision_ = config.get("precision", "float32")
+        _load_weights(classifier.model_, found / "model.safetensors", classifier.precision_)
         return classifier
 
 

@@ -48,7 +48,10 @@ class Chain:
         recurrent = [layer for layer in layers if isinstance(layer, (Recurrent, Bidirectional))]
         strange = [layer for layer in layers if layer not in recurrent]
         if strange or not recurrent:
-            raise ValueError(f"{model.name} must be an Embedding, recurrent layers and a Dense, {_found(strange)}")
+            raise ValueError(
+                f"{model.name} must be an Embedding, recurrent layers, at most one pooling, and one Dense at the end, "
+                f"{_found(strange[-1:])}"
+            )
         assert embedding is None or isinstance(embedding, Embedding)
         end = None if dense is None else _unwrapped(dense)
         assert end is None or isinstance(end, Dense)
