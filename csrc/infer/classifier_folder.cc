@@ -64,10 +64,9 @@ void read_input(JsonReader& json, Config& config) {
   json.object([&](std::string_view key) {
     if (!fields.knows(key)) return json.skip();
     if (fields.take(key) == 0) {
-      const std::string kind = json.string();
-      if (kind == "numbers") json.fail("a classifier of numbers runs in Python only");
-      if (kind != "text" && kind != "ids") json.fail("\"" + kind.substr(0, 40) + "\" is no kind of input");
-      config.reads_texts = kind == "text";
+      const std::size_t kind = read_choice(json, {"text", "ids", "numbers"});
+      if (kind == 2) json.fail("a classifier of numbers runs in Python only");
+      config.reads_texts = kind == 0;
       return;
     }
     json.object([&](std::string_view argument) {
