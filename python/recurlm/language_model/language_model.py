@@ -99,7 +99,7 @@ class LanguageModel(RunningModel):
             embedding_dropout, recurrent_dropout, weight_drop, variational, activation_penalty, temporal_penalty,
         )  # fmt: skip
         self.separate_texts = False
-        self._generation_config = GenerationConfig()
+        self.generation_config = GenerationConfig()
         self.history: TrainingHistory | None = None
         self.weights = ModelWeights(self.architecture, self.tokenizer)
 
@@ -114,16 +114,6 @@ class LanguageModel(RunningModel):
     def precision(self) -> Precision:
         """``"float32"``, or what the weights were quantized to."""
         return self.weights.precision
-
-    @property
-    def generation_config(self) -> GenerationConfig:
-        return self._generation_config
-
-    @generation_config.setter
-    def generation_config(self, config: GenerationConfig) -> None:
-        if not isinstance(config, GenerationConfig):
-            raise TypeError(f"generation_config must be a GenerationConfig, got {type(config).__name__}")
-        self._generation_config = config
 
     @property
     def model(self) -> Model:

@@ -32,7 +32,13 @@ class RunningModel:
     @property
     def generation_config(self) -> GenerationConfig:
         """How texts are drawn where a call does not say."""
-        raise NotImplementedError
+        return self._generation_config
+
+    @generation_config.setter
+    def generation_config(self, config: GenerationConfig) -> None:
+        if not isinstance(config, GenerationConfig):
+            raise TypeError(f"generation_config must be a GenerationConfig, got {type(config).__name__}")
+        self._generation_config = config
 
     @overload
     def score(self, texts: Sequence[str], *, details: Literal[False] = False, eos: bool = False) -> Doubles: ...
