@@ -182,8 +182,8 @@ void run_team(int threads, void (*body)(Team&, const void*), const void* context
       }
     }
     const auto end = std::chrono::steady_clock::now();
-    if (avoidable && barrier.waited().count() > 0)
-      contention.report(end, end - start, barrier.waited(), threads, preemptions() > before);
+    if (avoidable)
+      contention.report(end, end - start, barrier.waited(), threads, barrier.waited().count() > 0 && preemptions() > before);
     region_running.store(false);
     return;
   }

@@ -18,14 +18,19 @@ void require(bool ok, const char* what) {
 void check() {
   Contention contention;
   Contention::Clock::time_point now{std::chrono::hours(1)};
-  const auto report = [&](int waited, bool preempted, int threads = 2) {
-    contention.report(now, milliseconds(30), milliseconds(waited), threads, preempted);
+  const auto report = [&](int waited, bool preempted, int threads = 2, int elapsed = 30) {
+    contention.report(now, milliseconds(elapsed), milliseconds(waited), threads, preempted);
     return contention.backs_off(now);
   };
   require(!contention.backs_off(now), "backs off before anything happened");
   require(!report(29, false), "backs off for an uneven share of work");
   require(!report(9, true), "backs off for short waits");
   require(!report(25, true, 4), "backs off for short waits of one of three threads");
+  require(!report(3, true, 2, 3), "backs off for a single moment");
+  for (int i = 0; i < 6; ++i) require(!report(0, false, 2, 3), "backs off for what is past");
+  for (int i = 0; i < 6; ++i) require(!report(2, true, 2, 3), "judges too early");
+  require(report(2, true, 2, 3), "does not back off for many short calls");
+  now += Contention::longest;
   require(report(20, true), "does not back off");
   require(!contention.backs_off(now + Contention::shortest), "does not try again");
   for (int i = 0; i < 20; ++i) report(20, true);
