@@ -4,6 +4,14 @@
 #include <cstdlib>
 #include <stdexcept>
 
+#if !defined(__aarch64__)
+#include <cpuid.h>
+#endif
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace recurlm {
 
 namespace {
@@ -16,7 +24,24 @@ bool supported(Isa isa) { return isa == Isa::neon; }
 
 #else
 
-constexpr Isa all_isas[] = {Isa::sse4, Isa::avx2, Isa::avx512, Isa::avx512vnni, Isa::avx512bf16};
+constexpr Isa all_isas[] = {Isa::sse4, Isa::avx2, Isa::avx512, Isa::avx512vnni, Isa::avx512bf16, Isa::amx};
+
+// AMX with products of int8 and of bfloat16. Compilers of 2022 do not know the names.
+bool has_tiles() {
+  unsigned eax, ebx, ecx, edx;
+  constexpr unsigned bf16 = 1u << 22, tile = 1u << 24, int8 = 1u << 25, all = bf16 | tile | int8;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & all) == all;
+}
+
+// Linux keeps a thread's tiles only for processes that have asked; asked again, it agrees again.
+bool may_use_tiles() {
+#if defined(__linux__)
+  constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+  return false;
+#endif
+}
 
 bool supported(Isa isa) {
   __builtin_cpu_init();
@@ -33,6 +58,8 @@ bool supported(Isa isa) {
       return supported(Isa::avx512) && __builtin_cpu_supports("avx512vnni");
     case Isa::avx512bf16:
       return supported(Isa::avx512vnni) && __builtin_cpu_supports("avx512bf16");
+    case Isa::amx:
+      return supported(Isa::avx512bf16) && has_tiles() && may_use_tiles();
     case Isa::neon:
       return false;
   }
@@ -75,6 +102,7 @@ const char* isa_name(Isa isa) {
     case Isa::avx512: return "avx512";
     case Isa::avx512vnni: return "avx512vnni";
     case Isa::avx512bf16: return "avx512bf16";
+    case Isa::amx: return "amx";
     case Isa::neon: return "neon";
   }
   return "";

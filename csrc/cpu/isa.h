@@ -6,8 +6,8 @@
 
 namespace recurlm {
 
-// On x86-64, ascending: -v2, -v3, -v4, that with VNNI, and with BF16. On aarch64 what all of them have.
-enum class Isa { sse4, avx2, avx512, avx512vnni, avx512bf16, neon };
+// On x86-64, ascending: -v2, -v3, -v4, that with VNNI, with BF16, and with the tiles of AMX. On aarch64 what all of them have.
+enum class Isa { sse4, avx2, avx512, avx512vnni, avx512bf16, amx, neon };
 
 const char* isa_name(Isa isa);
 std::vector<Isa> supported_isas();  // by this processor; empty where even sse4 is missing
@@ -18,6 +18,6 @@ Isa active_isa();
 void set_isa(const std::string& name);
 
 // Whether the active one multiplies bfloat16 by an instruction of its own.
-inline bool multiplies_bfloat16() { return active_isa() == Isa::avx512bf16; }
+inline bool multiplies_bfloat16() { return active_isa() == Isa::avx512bf16 || active_isa() == Isa::amx; }
 
 }  // namespace recurlm

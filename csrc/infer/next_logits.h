@@ -17,7 +17,7 @@ class NextLogits {
   void run(Team& team, index step, Prepare&& prepare) const {
     const LayerStack& stack = step % 2 == 0 ? forth_ : back_;
     stack.run(team);
-    for_share(team, output_.blocks(), streams_, kernels::table().gemm_rows,
+    for_share(team, output_.blocks(), streams_, rows_to_share(team),
               [&](index block, index blocks, index row, index rows) {
                 for (index b = block; b < block + blocks; ++b) {
                   output_.multiply_block(team, stack.outputs() + row * units_, rows, b,
@@ -36,6 +36,12 @@ class NextLogits {
   float* logits(index stream) const { return logits_ + stream * classes_; }  // (V)
 
  private:
+  // The unit by which streams are given to threads: of a small vocabulary, what each stream needs costs more than the product.
+  index rows_to_share(const Team& team) const {
+    const index tiles = ceil_div(streams_, kernels::table().gemm_rows);
+    return ceil_div(streams_, ceil_div(tiles, team.size) * team.size);
+  }
+
   const index streams_, classes_, units_;
   StackBuffers buffers_;
   const LayerStack forth_, back_;  // from the first slot of the states to the second, and back

@@ -97,6 +97,13 @@ RECURLM_INLINE Quad load_quad(const std::int8_t* p) {
   return make_quad(four);
 }
 
+// What has been summed up for some packed columns of a row goes to C.
+RECURLM_INLINE void store_scaled(const GemmInt8& g, index row, index column, ints sums, float* c, index width) {
+  const vec initial = g.init == Init::accumulate ? load_n(c, width) : g.init == Init::bias ? load(g.bias + column) : set1(0.0f);
+  const vec scale = set1(g.a_scales[row]) * load(g.b_scales + column);
+  store_n(c, fmadd(to_float(sums), scale, initial), width);
+}
+
 // Rows [row, row + M) and T panels from `panel` on, tile_columns of each from `first_column` on.
 template <int M, int T>
 __attribute__((noinline)) void int8_tile(const GemmInt8& g, index row, index panel, int first_column) {
@@ -121,11 +128,7 @@ __attribute__((noinline)) void int8_tile(const GemmInt8& g, index row, index pan
   TileColumns to[T];
   for (int t = 0; t < T; ++t) to[t] = tile_columns_at(g.columns + 2 * (panel + t), first_column);
   each([&](int t, int m, int v, index column) {
-    float* c = g.c + (row + m) * g.c_row + to[t].offset[v];
-    const index width = to[t].width[v];
-    const vec initial = g.init == Init::accumulate ? load_n(c, width) : g.init == Init::bias ? load(g.bias + column) : set1(0.0f);
-    const vec scale = set1(g.a_scales[row + m]) * load(g.b_scales + column);
-    store_n(c, fmadd(to_float(acc[t][m][v]), scale, initial), width);
+    store_scaled(g, row + m, column, acc[t][m][v], g.c + (row + m) * g.c_row + to[t].offset[v], to[t].width[v]);
   });
 }
 
@@ -152,7 +155,12 @@ void gemm_int8(const GemmInt8& g) {
 }
 
 // Sixteen floats times `scale` as the nearest integers.
-#if defined(RECURLM_KERNEL_neon)
+#if defined(RECURLM_KERNEL_avx512)
+RECURLM_INLINE void store_int8(const float* x, float scale, std::int8_t* to) {
+  const __m512i nearest = _mm512_cvtps_epi32((load(x) * set1(scale)).v);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtsepi32_epi8(nearest));
+}
+#elif defined(RECURLM_KERNEL_neon)
 RECURLM_INLINE int16x4_t nearest(const float* x, float scale) {
   return vqmovn_s32(vcvtnq_s32_f32(vmulq_n_f32(vld1q_f32(x), scale)));
 }

@@ -7,6 +7,9 @@
 
 #include "kernels/gemm_int8.h"
 
+#if defined(RECURLM_KERNEL_amx)
+#include "kernels/amx.h"
+#endif
 #include "kernels/attention.h"
 #include "kernels/bfloat16.h"
 #include "kernels/elementwise.h"
@@ -33,8 +36,13 @@ const Table RECURLM_CONCAT(RECURLM_KERNEL_ISA, _table) = {
     gemm_max_rows,
     gemm<float, float>,
     gemm<float, bfloat16>,
+#if defined(RECURLM_KERNEL_amx)
+    gemm_bfloat16_by_tiles,
+    gemm_int8_by_tiles,
+#else
     gemm<bfloat16, bfloat16>,
     gemm_int8,
+#endif
     quantize_rows,
     round_rows,
     pair_rows,

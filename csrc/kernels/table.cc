@@ -12,7 +12,7 @@ const Table& table() { return neon_table; }
 
 #else
 
-extern const Table sse4_table, avx2_table, avx512_table, avx512vnni_table, avx512bf16_table;
+extern const Table sse4_table, avx2_table, avx512_table, avx512vnni_table, avx512bf16_table, amx_table;
 
 const Table& table() {
   switch (active_isa()) {
@@ -20,7 +20,8 @@ const Table& table() {
     case Isa::avx2: return avx2_table;
     case Isa::avx512: return avx512_table;
     case Isa::avx512vnni: return avx512vnni_table;
-    default: return avx512bf16_table;
+    case Isa::avx512bf16: return avx512bf16_table;
+    default: return amx_table;
   }
 }
 

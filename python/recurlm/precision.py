@@ -42,7 +42,7 @@ def available_training_precision(dtype: TrainingPrecision) -> TrainingPrecision:
     """``dtype``, or float32 with a UserWarning where this processor does not multiply bfloat16."""
     if dtype == "float32" or _core.multiplies_bfloat16():
         return dtype
-    sentence = f"training in float32: bfloat16 needs the instruction set avx512bf16, in use is {_core.get_isa()}"
+    sentence = f"training in float32: bfloat16 needs the instruction set amx or avx512bf16, in use is {_core.get_isa()}"
     warnings.warn(sentence, UserWarning, stacklevel=4)  # build, compile and who called it
     return "float32"
 

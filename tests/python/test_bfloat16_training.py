@@ -13,7 +13,7 @@ from recurlm.layers import GRU, LSTM, Dense, Embedding, SimpleRNN
 from tests.python import samples
 from tests.python.models import ids
 
-SENTENCE = "training in float32: bfloat16 needs the instruction set avx512bf16, in use is"
+SENTENCE = "training in float32: bfloat16 needs the instruction set amx or avx512bf16, in use is"
 
 
 @pytest.fixture
