@@ -23,9 +23,11 @@ PRESET ?= asan
 native: $(VENV)/.installed-test
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cmake --workflow --preset $(PRESET)
 
-# Other processors: 64-bit ARM, and those of x86 without AVX2 or AVX-512. Debian: apt install g++-aarch64-linux-gnu qemu-user
+# Other machines: 64-bit ARM, Windows, and x86 without AVX2 or AVX-512.
+# Debian: apt install g++-aarch64-linux-gnu qemu-user clang lld g++-mingw-w64-x86-64-posix wine64
 emulate: $(VENV)/.installed-test
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cmake --workflow --preset aarch64
+	PATH="$(abspath $(BIN)):$$PATH" WINEDEBUG=-all $(BIN)/cmake --workflow --preset windows
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cmake --workflow --preset release
 	for cpu in Nehalem Haswell-noTSX; do \
 	  qemu-x86_64 -cpu $$cpu build/release/tests/native/recurlm_native_test build/release/tests/native/cases.bin && \

@@ -1,6 +1,10 @@
 #include "base/workspace.h"
 
+#if defined(_WIN32)
+#include <malloc.h>
+#else
 #include <sys/mman.h>
+#endif
 
 #include <cstdlib>
 #include <new>
@@ -18,13 +22,21 @@ std::size_t alignment_of(std::size_t bytes) { return bytes >= huge_page ? huge_p
 
 std::size_t round_up(std::size_t bytes, std::size_t alignment) { return (bytes + alignment - 1) / alignment * alignment; }
 
+#if defined(_WIN32)
+void* allocate(std::size_t alignment, std::size_t bytes) { return _aligned_malloc(bytes, alignment); }
+void deallocate(void* memory) { _aligned_free(memory); }
+#else
+void* allocate(std::size_t alignment, std::size_t bytes) { return std::aligned_alloc(alignment, bytes); }
+void deallocate(void* memory) { std::free(memory); }
+#endif
+
 }  // namespace
 
-void Workspace::Free::operator()(std::byte* p) const { std::free(p); }
+void Workspace::Free::operator()(std::byte* p) const { deallocate(p); }
 
 Workspace::Block Workspace::try_allocate(std::size_t bytes) {
   const std::size_t alignment = alignment_of(bytes), rounded = round_up(bytes, alignment);
-  auto* memory = static_cast<std::byte*>(std::aligned_alloc(alignment, rounded));
+  auto* memory = static_cast<std::byte*>(allocate(alignment, rounded));
 #ifdef MADV_HUGEPAGE
   if (memory && alignment == huge_page) madvise(memory, rounded, MADV_HUGEPAGE);  // advice: a failure changes nothing
 #endif

@@ -1,8 +1,10 @@
 #include "cpu/threads.h"
 
+#if !defined(_WIN32)
 #include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
+#endif
 
 #include <algorithm>
 #include <cmath>
@@ -57,16 +59,24 @@ std::atomic<int>& thread_limit() {
   return limit;
 }
 
-std::atomic<bool> region_running{false};
-
 #ifdef _OPENMP
 
+std::atomic<bool> region_running{false};
 Contention contention;
 
 int cores() {
   static const int count = available_cores();  // asked once: the answer takes a file and a system call
   return count;
 }
+
+#if defined(_WIN32)
+
+// It does not tell; so calls never back off.
+long preemptions() { return 0; }
+
+void release_pool_at_fork() {}
+
+#else
 
 // How often something else has run in place of a thread of this process.
 long preemptions() {
@@ -83,6 +93,7 @@ void release_pool_at_fork() {
   });
 }
 
+#endif
 #endif
 
 void pause() {
@@ -152,7 +163,7 @@ void Barrier::yield_until_after(unsigned generation) {
   constexpr Clock::duration patience = std::chrono::milliseconds(5), nap = std::chrono::microseconds(100);
   const auto start = Clock::now();
   while (generation_.load(std::memory_order_acquire) == generation) {
-    sched_yield();
+    std::this_thread::yield();
     if (Clock::now() - start > patience) std::this_thread::sleep_for(nap);
   }
   waited_.fetch_add((Clock::now() - start).count(), std::memory_order_relaxed);

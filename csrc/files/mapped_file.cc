@@ -22,16 +22,17 @@ namespace recurlm {
 
 namespace {
 
-std::size_t size_of_regular(const std::string& path) {
-  const auto fail = [&](std::errc why) { throw std::system_error(std::make_error_code(why), path); };
+std::size_t size_of_regular(const std::string& name) {
+  const std::filesystem::path path = std::filesystem::u8path(name);
+  const auto fail = [&](std::errc why) { throw std::system_error(std::make_error_code(why), name); };
   std::error_code error;
   const std::filesystem::file_status status = std::filesystem::status(path, error);
   if (status.type() == std::filesystem::file_type::not_found) fail(std::errc::no_such_file_or_directory);
-  if (error) throw std::system_error(error, path);
+  if (error) throw std::system_error(error, name);
   if (status.type() == std::filesystem::file_type::directory) fail(std::errc::is_a_directory);
   if (status.type() != std::filesystem::file_type::regular) fail(std::errc::invalid_argument);  // a pipe would never end
   const auto size = std::filesystem::file_size(path, error);
-  if (error) throw std::system_error(error, path);
+  if (error) throw std::system_error(error, name);
   return size;
 }
 
@@ -41,7 +42,7 @@ std::size_t size_of_regular(const std::string& path) {
 
 MappedFile::MappedFile(const std::string& path) {
   const std::size_t size = size_of_regular(path);
-  std::ifstream file(path, std::ios::binary);
+  std::ifstream file(std::filesystem::u8path(path), std::ios::binary);
   if (!file) throw std::system_error(std::make_error_code(std::errc::permission_denied), path);
   char* data = new char[size];
   bytes_ = {data, size};

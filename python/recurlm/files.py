@@ -1,9 +1,9 @@
 """Files that are always whole: written under a temporary name, flushed, renamed. Nothing is ever unpickled."""
 
-import fcntl
 import json
 import os
 import re
+import sys
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from .locks import lock
 from .typing import Array
 
 _TEMPORARY = r"\.(?:{})\.[0-9a-f]{{12}}\.tmp"  # the pattern of names that ``_temporary`` gives
@@ -65,7 +66,7 @@ def check_target(path: str | os.PathLike[str], marks: Mapping[str, str], names: 
     target = Path(os.path.realpath(path))
     if Path(os.path.realpath(os.curdir)).is_relative_to(target):
         raise ValueError(f"{str(path)!r} is or contains the current folder, which cannot be replaced: name another one")
-    with _locked(target.parent, fcntl.LOCK_SH):
+    with _locked(target.parent, alone=False):
         _refuse_file(target)
         found = {entry.name for entry in target.iterdir()} if target.exists() else set()
         ours = not found or _is_marked(target / "config.json", marks)
@@ -95,7 +96,7 @@ def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.parent, fcntl.LOCK_SH):
+    with _locked(path.parent, alone=False):
         _refuse_file(path)
     with _temporary(path) as temporary:
         temporary.mkdir()
@@ -103,7 +104,7 @@ def replace_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
         for file in (entry for entry in temporary.rglob("*") if entry.is_file()):
             _flush(file)
         flush_folder(temporary)
-        with _locked(path.parent, fcntl.LOCK_EX):
+        with _locked(path.parent, alone=True):
             _swap_in(temporary, path)
 
 
@@ -143,7 +144,7 @@ def reading_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     path = Path(os.path.realpath(path))
     remove_leftovers(path.parent, re.escape(path.name))
-    with _locked(path.parent, fcntl.LOCK_SH):
+    with _locked(path.parent, alone=False):
         # Under the lock nobody is between two renames: what is still aside was left by a crash.
         if not path.exists() and _aside(path).is_dir():
             with suppress(FileNotFoundError):  # another reader was first
@@ -165,9 +166,9 @@ def _temporary(path: Path) -> Iterator[Path]:
     remove_leftovers(path.parent, re.escape(path.name))
     folder = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
     with naming(path, folder), ExitStack() as stack:
-        with _locked(path.parent, fcntl.LOCK_SH):  # nobody can take it for a left one before it is locked
+        with _locked(path.parent, alone=False):  # nobody can take it for a left one before it is locked
             folder.mkdir()
-            stack.enter_context(_locked(folder, fcntl.LOCK_SH))
+            stack.enter_context(_locked(folder, alone=False))
         try:
             yield folder / path.name
         finally:
@@ -194,14 +195,14 @@ def remove_leftovers(folder: Path, names: str = ".+") -> None:
         found = [entry for entry in folder.iterdir() if pattern.fullmatch(entry.name)]
         if not found:
             return
-        with _lock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with lock(folder, alone=True, wait=False):
             for entry in found:
-                with suppress(OSError), _lock(entry, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                with suppress(OSError), lock(entry, alone=True, wait=False):
                     _remove(entry)
 
 
 @contextmanager
-def _locked(folder: Path, mode: int) -> Iterator[None]:
+def _locked(folder: Path, *, alone: bool) -> Iterator[None]:
     """Hold ``folder`` against other processes and threads: shared by readers, alone while names within it change.
 
     The lock is on the folder itself, so that no file of its own is left behind. Some network file systems cannot lock a
@@ -209,19 +210,8 @@ def _locked(folder: Path, mode: int) -> Iterator[None]:
     """
     with ExitStack() as stack:
         with suppress(OSError):
-            stack.enter_context(_lock(folder, mode))
+            stack.enter_context(lock(folder, alone=alone))
         yield
-
-
-@contextmanager
-def _lock(folder: Path, mode: int) -> Iterator[None]:
-    """As ``_locked``, with an OSError where that is not possible."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, mode)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def flush_folder(path: Path) -> None:
@@ -230,8 +220,11 @@ def flush_folder(path: Path) -> None:
 
 
 def _flush(path: Path) -> None:
+    windows = sys.platform == "win32"  # which flushes what was opened for writing, and no folders
+    if windows and path.is_dir():
+        return
     with naming(path):
-        descriptor = os.open(path, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

@@ -205,7 +205,7 @@ void open_as(recurlm_status (*open)(const char*, Handle**), void (*close)(Handle
   const long before = allocated;
   peak = before;
   Handle* handle = nullptr;
-  const recurlm_status status = open(folder.c_str(), &handle);
+  const recurlm_status status = open(folder.string().c_str(), &handle);
   const long taken = peak - before;
   if (status == RECURLM_OK) {
     ++tally.opened;

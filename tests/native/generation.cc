@@ -1,11 +1,13 @@
 // Generation in every precision on every instruction set: what it draws is what scoring finds, bit for bit; from token to token
 // nothing is allocated; and on one thread nothing is asked of the system: the kernel kills a child that tries.
+#if defined(__linux__)
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#endif
 
 #include <atomic>
 #include <cstddef>

@@ -85,7 +85,7 @@ std::string result(const recurlm_classifier* classifier, int kind) {
 template <typename Handle>
 void run(recurlm_status (*open)(const char*, Handle**), void (*close)(Handle*), const std::filesystem::path& folder, int calls) {
   Handle* model;
-  check(open(folder.c_str(), &model));
+  check(open(folder.string().c_str(), &model));
   std::vector<std::string> expected;
   for (int kind = 0; kind < kinds; ++kind) expected.push_back(result(model, kind));
   std::vector<std::string> failures(thread_count);

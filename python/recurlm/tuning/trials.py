@@ -6,11 +6,9 @@ lines), ``tokenizer.json`` and the text as ids, which all models share, ``lock``
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ from ..language_model import LanguageModel
 from ..language_model.parameters import FIT
 from ..language_model.sources import read_sources
 from ..language_model.storage import read_history
+from ..locks import lock
 from ..text import tokenizers
 from ..text.corpus import Data, Texts
 from ..text.tokenizer import Tokenizer
@@ -149,9 +148,10 @@ class Folder:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """While a search is at work here; ValueError where another one is."""
-        with self._lock.open("ab") as file:
+        self._lock.touch()
+        with ExitStack() as stack:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                stack.enter_context(lock(self._lock, alone=True, wait=False))
             except BlockingIOError:
                 raise ValueError(f"another search is at work in {self.path}: wait until it ends") from None
             yield
@@ -255,13 +255,11 @@ class _JournalLock:
     """Optuna's lock on its journal, but one that ends with the process that holds it."""
 
     def __init__(self, path: Path):
-        self._path, self._descriptor = path, -1
+        self._path, self._held = path, ExitStack()
 
     def acquire(self) -> bool:
-        self._descriptor = os.open(self._path, os.O_RDONLY)
-        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+        self._held.enter_context(lock(self._path, alone=True))
         return True
 
     def release(self) -> None:
-        with suppress(OSError):
-            os.close(self._descriptor)
+        self._held.close()
