@@ -153,6 +153,8 @@ def test_the_learning_rate_follows_a_schedule() -> None:
     of_epoch = LearningRateScheduler(lambda epoch: 0.5 / (1 + epoch))
     history = model.fit(X, Y, epochs=2, verbose=0, callbacks=[of_epoch])
     assert history.history["learning_rate"] == pytest.approx([0.5, 0.25])
+    with pytest.raises(ValueError, match="schedule must return the learning rate, a number, got None"):
+        model.fit(X, Y, epochs=1, verbose=0, callbacks=[LearningRateScheduler(lambda epoch: None)])  # type: ignore[arg-type, return-value]
 
 
 def test_csv_logs(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..checks import is_number
 from .base import Callback, Logs
 
 Hook = Callable[..., object]
@@ -55,7 +56,10 @@ class LearningRateScheduler(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         current = (self.model.optimizer.learning_rate,) if self._takes_rate else ()
-        self.model.optimizer.learning_rate = float(self.schedule(epoch, *current))
+        rate = self.schedule(epoch, *current)
+        if not is_number(rate):
+            raise ValueError(f"LearningRateScheduler: schedule must return the learning rate, a number, got {rate!r}")
+        self.model.optimizer.learning_rate = float(rate)
         if self.verbose:
             print(f"Epoch {epoch + 1}: learning rate {self.model.optimizer.learning_rate:.3g}", file=sys.stderr)
 

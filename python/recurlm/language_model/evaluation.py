@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +21,7 @@ from .scoring import NATS, WINDOW, compile_model, scores
 # Steps between two updates: the shorter, the sooner a word of the text is learned, and the longer it takes.
 _ADAPTING_WINDOW = 32
 _ADAPTING_NORM = 1.0  # of the gradient, at most: a window of one stream is few tokens
+_PART = 1 << 20  # ids that are looked at together: there may be more than fit into memory
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Evaluation:
         bits_per_byte: the same over its bytes in UTF-8.
         accuracy: share of tokens that were the most probable.
         tokens: how many were predicted.
+        unknown: share of the tokens that stand for what is not in the vocabulary. Where texts or vocabularies differ in
+            it, so do perplexities: the unknown is easy to predict.
     """
 
     loss: float
@@ -42,6 +45,7 @@ class Evaluation:
     bits_per_byte: float
     accuracy: float
     tokens: int
+    unknown: float
 
 
 @dataclass
@@ -58,8 +62,8 @@ class Tally:
         self.nats -= float(np.sum(log_probs, dtype=np.float64))
         self.right += int(np.count_nonzero(predictions == targets))
 
-    def evaluation(self, characters: int, size: int) -> Evaluation:
-        """Over a text of so many characters and bytes.
+    def evaluation(self, characters: int, size: int, unknown: int) -> Evaluation:
+        """Over a text of so many characters, bytes and unknown tokens.
 
         Raises:
             ValueError: there was not a single token.
@@ -67,8 +71,18 @@ class Tally:
         if self.tokens == 0:
             raise ValueError("the texts have no tokens")
         loss, bits = self.nats / self.tokens, self.nats / math.log(2)
-        accuracy = self.right / self.tokens
-        return Evaluation(loss, perplexity(loss), bits / characters, bits / size, accuracy, self.tokens)
+        return Evaluation(
+            loss, perplexity(loss), bits / characters, bits / size, self.right / self.tokens, self.tokens,
+            unknown / self.tokens,
+        )  # fmt: skip
+
+
+def count_unknown(texts: Iterable[StoredIds], unknown_id: int | None) -> int:
+    """How many of these ids stand for what is not in the vocabulary."""
+    if unknown_id is None:
+        return 0
+    parts = (ids[start : start + _PART] for ids in texts for start in range(0, len(ids), _PART))
+    return sum(int(np.count_nonzero(part == unknown_id)) for part in parts)
 
 
 def evaluate_texts(model: PackedModel, texts: Sequence[Ids], bos_id: int) -> Tally:

@@ -17,7 +17,7 @@ from ..text.corpus import Data, PathLike, Texts, build_corpus
 from ..text.tokenizer import Tokenizer, encode_named
 from . import storage
 from .architecture import Architecture
-from .evaluation import Evaluation, evaluate_adapting, evaluate_streams, evaluate_texts
+from .evaluation import Evaluation, count_unknown, evaluate_adapting, evaluate_streams, evaluate_texts
 from .fitting import Checkpoints, Run
 from .generation_config import GenerationConfig
 from .history import TrainingHistory
@@ -242,14 +242,15 @@ class LanguageModel(RunningModel):
             encoded = [encode_named(tokenizer, text, f"data[{i}]") for i, text in enumerate(texts.strings)]
             characters = sum(map(len, texts.strings))
             size = sum(len(text.encode(errors=tokenizer.errors)) for text in texts.strings)
-            return evaluate_texts(model, encoded, tokenizer.bos_id).evaluation(characters, size)
+            unknown = count_unknown(encoded, tokenizer.unknown_id)
+            return evaluate_texts(model, encoded, tokenizer.bos_id).evaluation(characters, size, unknown)
         corpus = build_corpus(texts, tokenizer)
         streams = min(check_integer("streams", streams, 1), len(corpus.ids))
         if adapt is None:
             tally = evaluate_streams(self.weights.packed(), corpus.ids, tokenizer.bos_id, streams)
         else:
             tally = evaluate_adapting(self.weights.plain_copy(), corpus.ids, tokenizer.bos_id, streams, adapt)
-        return tally.evaluation(corpus.characters, corpus.bytes)
+        return tally.evaluation(corpus.characters, corpus.bytes, count_unknown([corpus.ids], tokenizer.unknown_id))
 
     def perplexity(self, data: Data) -> float:
         """``evaluate(data).perplexity``."""
