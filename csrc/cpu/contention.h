@@ -29,7 +29,8 @@ class Contention {
   std::atomic<Clock::rep> until_{0};
   // Touched by the one call that has several threads.
   Duration next_ = shortest;
-  Duration observed_{0}, waited_{0};  // since the last judgement: of all threads but one
+  Clock::time_point began_{};                      // of the window
+  Duration elapsed_{0}, expected_{0}, waited_{0};  // of its calls; of all their threads but one
 };
 
 }  // namespace recurlm

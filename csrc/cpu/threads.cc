@@ -1,11 +1,5 @@
 #include "cpu/threads.h"
 
-#if !defined(_WIN32)
-#include <pthread.h>
-#include <sched.h>
-#include <sys/resource.h>
-#endif
-
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
@@ -18,6 +12,11 @@
 
 #ifdef _OPENMP
 #include <omp.h>
+#include <pthread.h>
+#include <sys/resource.h>
+#endif
+#ifdef __linux__
+#include <sched.h>
 #endif
 
 #include "cpu/contention.h"
@@ -69,15 +68,6 @@ int cores() {
   return count;
 }
 
-#if defined(_WIN32)
-
-// It does not tell; so calls never back off.
-long preemptions() { return 0; }
-
-void release_pool_at_fork() {}
-
-#else
-
 // How often something else has run in place of a thread of this process.
 long preemptions() {
   rusage usage;
@@ -93,7 +83,6 @@ void release_pool_at_fork() {
   });
 }
 
-#endif
 #endif
 
 void pause() {

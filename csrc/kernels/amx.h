@@ -35,7 +35,7 @@ RECURLM_INLINE void multiply_add_tile(bfloat16) {
 }
 template <int sums, int a, int b>
 RECURLM_INLINE void multiply_add_tile(std::int8_t) {
-  __asm__ volatile("tdpbssd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sums), "i"(a), "i"(b));
+  __asm__ volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" : : "i"(sums), "i"(a), "i"(b));
 }
 
 // How many rows of the tiles are real. To change it costs some hundred cycles, and what the tiles hold.
@@ -116,7 +116,7 @@ struct Tile {
 
 // begin(tile, row, rows, half) fills a tile with its first sums, end takes its last; halves are counted through all panels.
 template <typename Element, bool two, typename Product, typename Begin, typename End>
-void multiply_rows(const Product& g, TileShape& shape, index groups, index row, index rows, index panel, Begin&& begin, End&& end) {
+void multiply_tile_rows(const Product& g, TileShape& shape, index groups, index row, index rows, index panel, Begin&& begin, End&& end) {
   const index upper = rows < tile_rows ? rows : tile_rows, lower = rows - upper;
   const auto each = [&](auto&& visit) __attribute__((always_inline)) {
     visit(Tile<upper_left>(), row, upper, 2 * panel);
@@ -143,9 +143,9 @@ RECURLM_INLINE void multiply_by_tiles(const Product& g, index groups, Begin&& be
     for (index row = 0; row < g.rows; row += 2 * tile_rows) {
       const index rows = g.rows - row < 2 * tile_rows ? g.rows - row : 2 * tile_rows;
       if (rows > tile_rows)
-        multiply_rows<Element, true>(g, shape, groups, row, rows, panel, begin, end);
+        multiply_tile_rows<Element, true>(g, shape, groups, row, rows, panel, begin, end);
       else
-        multiply_rows<Element, false>(g, shape, groups, row, rows, panel, begin, end);
+        multiply_tile_rows<Element, false>(g, shape, groups, row, rows, panel, begin, end);
     }
 }
 
@@ -181,8 +181,10 @@ void gemm_int8_by_tiles(const GemmInt8& g) {
   const auto end = [&](auto tile, index row, index rows, index half) {
     store_tile<decltype(tile)::number>(room, tile_bytes);
     const Column to = g.columns[half];
+    const ints first = first_sums(g.b_sums + half * half_width);
     for (index m = 0; m < rows; ++m)
-      store_scaled(g, row + m, half * half_width, load_ints(room[m]), g.c + (row + m) * g.c_row + to.offset, to.width);
+      store_scaled(g, row + m, half * half_width, _mm512_add_epi32(first, load_ints(room[m])),
+                   g.c + (row + m) * g.c_row + to.offset, to.width);
   };
   multiply_by_tiles<std::int8_t>(g, (g.depth + 3) / 4, begin, end);
 }

@@ -9,18 +9,19 @@ namespace {
 // `ints`: `lanes` sums. Quad: four elements of a row of A, the same in every lane. dot adds four products to each sum.
 //
 // The instructions multiply an unsigned by a signed byte. |a| (sign of a) b is a b, and since neither exceeds 127 no pair of
-// products saturates 16 bits. VNNI sums all four in 32 bits, so it takes a + 128 instead; its sums start from -128 times the
-// column's sum.
+// products saturates 16 bits. VNNI sums all four in 32 bits, so it takes a + 128 instead, which is how quantize_rows stores them for
+// it; its sums start from -128 times the column's sum.
 #if defined(RECURLM_KERNEL_avx512vnni)
 using ints = __m512i;
 struct Quad {
   ints shifted;
 };
+constexpr bool quads_are_loads = true;
 RECURLM_INLINE ints load_ints(const void* p) { return _mm512_loadu_si512(p); }
 RECURLM_INLINE ints first_sums(const std::int32_t* column_sums) {
   return _mm512_sub_epi32(_mm512_setzero_si512(), _mm512_slli_epi32(load_ints(column_sums), 7));
 }
-RECURLM_INLINE Quad make_quad(int four) { return {_mm512_xor_si512(_mm512_set1_epi32(four), _mm512_set1_epi8(-128))}; }
+RECURLM_INLINE Quad make_quad(int four) { return {_mm512_set1_epi32(four)}; }
 RECURLM_INLINE ints dot(ints sums, Quad a, ints b) { return _mm512_dpbusd_epi32(sums, a.shifted, b); }
 RECURLM_INLINE vec to_float(ints a) { return {_mm512_cvtepi32_ps(a)}; }
 #elif defined(RECURLM_KERNEL_avx512)
@@ -89,12 +90,39 @@ RECURLM_INLINE ints dot(ints sums, Quad a, ints b) {
 RECURLM_INLINE vec to_float(ints a) { return {_mm_cvtepi32_ps(a)}; }
 #endif
 
+#if !defined(RECURLM_KERNEL_avx512vnni)
+constexpr bool quads_are_loads = false;
+#endif
 constexpr int quad = 4;
 
 RECURLM_INLINE Quad load_quad(const std::int8_t* p) {
   int four;
   __builtin_memcpy(&four, p, sizeof four);
   return make_quad(four);
+}
+
+// Sums += four columns of A times four rows of B. What costs more to make is held in registers.
+template <int M, int T>
+RECURLM_INLINE void multiply_quad(const GemmInt8& g, const std::int8_t* a, const std::int8_t* b, ints (&acc)[T][M][tile_vectors]) {
+  const auto at = [&](int t, int v) __attribute__((always_inline)) { return load_ints(b + t * g.b_panel + v * lanes * quad); };
+  if constexpr (quads_are_loads) {
+    ints row[T][tile_vectors];
+    for (int t = 0; t < T; ++t)
+      for (int v = 0; v < tile_vectors; ++v) row[t][v] = at(t, v);
+    for (int m = 0; m < M; ++m) {
+      const Quad am = load_quad(a + m * g.a_row);
+      for (int t = 0; t < T; ++t)
+        for (int v = 0; v < tile_vectors; ++v) acc[t][m][v] = dot(acc[t][m][v], am, row[t][v]);
+    }
+  } else {
+    Quad column[M];
+    for (int m = 0; m < M; ++m) column[m] = load_quad(a + m * g.a_row);
+    for (int t = 0; t < T; ++t)
+      for (int v = 0; v < tile_vectors; ++v) {
+        const ints bv = at(t, v);
+        for (int m = 0; m < M; ++m) acc[t][m][v] = dot(acc[t][m][v], column[m], bv);
+      }
+  }
 }
 
 // What has been summed up for some packed columns of a row goes to C.
@@ -116,15 +144,7 @@ __attribute__((noinline)) void int8_tile(const GemmInt8& g, index row, index pan
   each([&](int t, int m, int v, index column) { acc[t][m][v] = first_sums(g.b_sums + column); });
   const std::int8_t* a = g.a + row * g.a_row;
   const std::int8_t* b = g.b + panel * g.b_panel + first_column * quad;
-  for (index k = 0; k < g.depth; k += quad, a += quad, b += quad * panel_width) {
-    Quad am[M];
-    for (int m = 0; m < M; ++m) am[m] = load_quad(a + m * g.a_row);
-    for (int t = 0; t < T; ++t)
-      for (int v = 0; v < tile_vectors; ++v) {
-        const ints bv = load_ints(b + t * g.b_panel + v * lanes * quad);
-        for (int m = 0; m < M; ++m) acc[t][m][v] = dot(acc[t][m][v], am[m], bv);
-      }
-  }
+  for (index k = 0; k < g.depth; k += quad, a += quad, b += quad * panel_width) multiply_quad<M, T>(g, a, b, acc);
   TileColumns to[T];
   for (int t = 0; t < T; ++t) to[t] = tile_columns_at(g.columns + 2 * (panel + t), first_column);
   each([&](int t, int m, int v, index column) {
@@ -132,13 +152,21 @@ __attribute__((noinline)) void int8_tile(const GemmInt8& g, index row, index pan
   });
 }
 
-#if defined(RECURLM_KERNEL_avx512)
-constexpr int int8_max_rows = 6, int8_wide_panels = 4;
-constexpr void (*int8_tiles[])(const GemmInt8&, index, index, int) = {
-    nullptr, int8_tile<1, 1>, int8_tile<2, 1>, int8_tile<3, 1>, int8_tile<4, 1>, int8_tile<5, 1>, int8_tile<6, 1>};
+template <int... M>
+struct Int8Tiles {
+  static constexpr int max_rows = sizeof...(M);
+  static constexpr void (*by_rows[])(const GemmInt8&, index row, index panel, int first_column) = {nullptr, int8_tile<M, 1>...};
+};
+
+#if defined(RECURLM_KERNEL_avx512vnni)
+constexpr int int8_wide_panels = 4;
+using Int8 = Int8Tiles<1, 2, 3, 4, 5, 6, 7, 8>;  // 13, which fill the registers, are a third slower
+#elif defined(RECURLM_KERNEL_avx512)
+constexpr int int8_wide_panels = 4;
+using Int8 = Int8Tiles<1, 2, 3, 4, 5, 6>;
 #else  // one panel alone would not keep the pipeline full: 42 GB/s of weights instead of 57 (AVX2)
-constexpr int int8_max_rows = 2, int8_wide_panels = 2;
-constexpr void (*int8_tiles[])(const GemmInt8&, index, index, int) = {nullptr, int8_tile<1, 1>, int8_tile<2, 1>};
+constexpr int int8_wide_panels = 2;
+using Int8 = Int8Tiles<1, 2>;
 #endif
 
 void gemm_int8(const GemmInt8& g) {
@@ -146,19 +174,20 @@ void gemm_int8(const GemmInt8& g) {
   if (g.rows == 1)
     for (; panel + int8_wide_panels <= g.panels; panel += int8_wide_panels)
       for (int column = 0; column < panel_width; column += tile_columns) int8_tile<1, int8_wide_panels>(g, 0, panel, column);
-  const index tiles = (g.rows + int8_max_rows - 1) / int8_max_rows;
+  const index tiles = (g.rows + Int8::max_rows - 1) / Int8::max_rows;
   for (; panel < g.panels; ++panel)
     for (index i = 0; i < tiles; ++i) {
       const index row = g.rows * i / tiles, end = g.rows * (i + 1) / tiles;
-      for (int column = 0; column < panel_width; column += tile_columns) int8_tiles[end - row](g, row, panel, column);
+      for (int column = 0; column < panel_width; column += tile_columns) Int8::by_rows[end - row](g, row, panel, column);
     }
 }
 
 // Sixteen floats times `scale` as the nearest integers.
 #if defined(RECURLM_KERNEL_avx512)
 RECURLM_INLINE void store_int8(const float* x, float scale, std::int8_t* to) {
-  const __m512i nearest = _mm512_cvtps_epi32((load(x) * set1(scale)).v);
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm512_cvtsepi32_epi8(nearest));
+  const __m128i nearest = _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32((load(x) * set1(scale)).v));
+  const __m128i shift = quads_are_loads ? _mm_set1_epi8(-128) : _mm_setzero_si128();
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(to), _mm_xor_si128(nearest, shift));
 }
 #elif defined(RECURLM_KERNEL_neon)
 RECURLM_INLINE int16x4_t nearest(const float* x, float scale) {

@@ -28,8 +28,8 @@ struct bfloat16 {
 // them, and packed ones (a_row 32).
 //
 // B in bfloat16 is expanded to float32 on its way into a register, which halves what is read of memory, and nothing else differs.
-// A and B in bfloat16 are multiplied by pairs of k where the processor does that; A is then row-major, and both have a row of
-// zeros behind an odd depth.
+// A and B in bfloat16 are multiplied by pairs of k, or by AMX 32 at a time from the first on, where the processor does that; A is
+// then row-major, and both have a row of zeros behind an odd depth.
 template <typename Left, typename Right>
 struct GemmOf {
   index rows, depth, panels;
@@ -50,7 +50,7 @@ using GemmBfloat16 = GemmOf<bfloat16, bfloat16>;
 // C = init + (a_scale A)(b_scale B) with A and B in int8: sums are exact integers, multiplied by both scales at the end.
 struct GemmInt8 {
   index rows, depth, panels;
-  const std::int8_t* a;  // (rows, a_row), from -127 to 127, with zeros from depth to the next multiple of 4
+  const std::int8_t* a;  // (rows, a_row) as quantize_rows of the same table writes them
   index a_row;
   const float* a_scales;  // (rows)
   const std::int8_t* b;  // (panels, depth / 4 rounded up, 32, 4), from -127 to 127, zeros beyond depth
@@ -150,13 +150,13 @@ struct LayerNorm {
 };
 
 struct Table {
-  index gemm_rows;  // rows of the largest tile: the unit by which rows are given to threads
+  index gemm_rows;  // rows of the largest tile of float32: the unit by which rows are given to threads
   void (*gemm)(const Gemm&);
   void (*gemm_bfloat16_weights)(const GemmBfloat16Weights&);
   void (*gemm_bfloat16)(const GemmBfloat16&);
   void (*gemm_int8)(const GemmInt8&);
-  // Rows of A as the integers nearest to a / scale with the scale max |a| / 127 of each row, and zeros to the next multiple of 16;
-  // a row that is not finite gets the scale NaN.
+  // Rows of A as the integers nearest to a / scale with the scale max |a| / 127 of each row, and zeros to the next multiple of 16,
+  // all of them shifted by 128 where gemm_int8 multiplies unsigned bytes; a row that is not finite gets the scale NaN.
   void (*quantize_rows)(index rows, index depth, const float* a, index a_row, std::int8_t* q, index q_row, float* scales);
 
   // The nearest bfloat16, halves to even: a relative error of at most 2^-8. round_rows takes A as in GemmOf<float, ...> and writes

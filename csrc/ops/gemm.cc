@@ -10,8 +10,9 @@ namespace {
 // stream past it from the third: each of their lines serves 32 columns. The sums pass through memory between blocks of k, so
 // the chain of additions is the same without them.
 constexpr index depth_block = 1024;
+static_assert(depth_block % panel_width == 0, "AMX adds up 32 products of bfloat16 before it adds them to the sums");
 constexpr index block_elements = 512 * depth_block;
-constexpr index quantized_rows = 32;
+constexpr index quantized_rows = 32, cache_line = 64;
 
 index row_block(index depth) { return block_elements / std::clamp(depth, index{1}, depth_block); }
 
@@ -181,7 +182,7 @@ void RightOperand::take_rounded(Workspace::Frame& frame, index rows, int threads
 
 RightOperand::RightOperand(Workspace::Frame& frame, const PackedWeights& weights, int threads) : packed(weights) {
   if (weights.precision != Precision::int8) return;
-  quantized.row = ceil_div(weights.depth, half_width) * half_width;
+  quantized.row = (ceil_div(weights.depth, cache_line) | 1) * cache_line;  // as in take_transposed
   quantized.data = frame.take<std::int8_t>(threads * quantized_rows * quantized.row);
   quantized.scales = frame.take<float>(threads * quantized_rows);
 }

@@ -19,6 +19,7 @@ void check() {
   Contention contention;
   Contention::Clock::time_point now{std::chrono::hours(1)};
   const auto report = [&](int waited, bool preempted, int threads = 2, int elapsed = 30) {
+    now += milliseconds(elapsed);
     contention.report(now, milliseconds(elapsed), milliseconds(waited), threads, preempted);
     return contention.backs_off(now);
   };
@@ -28,12 +29,22 @@ void check() {
   require(!report(25, true, 4), "backs off for short waits of one of three threads");
   require(!report(3, true, 2, 3), "backs off for a single moment");
   for (int i = 0; i < 6; ++i) require(!report(0, false, 2, 3), "backs off for what is past");
-  for (int i = 0; i < 6; ++i) require(!report(2, true, 2, 3), "judges too early");
+  require(!report(2 * 63, true, 64, 2), "many threads make a moment longer");
+  now += Contention::longest;
+  for (int i = 0; i < 6; ++i) require(!report(2, true, 2, 3), "judges too early, or by what is long past");
   require(report(2, true, 2, 3), "does not back off for many short calls");
   now += Contention::longest;
   require(report(20, true), "does not back off");
   require(!contention.backs_off(now + Contention::shortest), "does not try again");
-  for (int i = 0; i < 20; ++i) report(20, true);
+  // It is tried again after every pause, and always the same.
+  Contention::Duration pause = Contention::shortest;
+  for (int i = 0; i < 20; ++i) {
+    now += pause;
+    while (contention.backs_off(now)) now += milliseconds(1);
+    const auto start = now;
+    while (!report(3, true, 2, 4)) require(now - start < milliseconds(100), "does not back off again");
+    pause = Contention::Duration::zero();
+  }
   require(contention.backs_off(now + Contention::longest - milliseconds(1)), "the pauses do not grow");
   require(!contention.backs_off(now + Contention::longest), "the pauses grow without end");
   now += Contention::longest + Contention::longest + milliseconds(1);

@@ -86,7 +86,7 @@ def test_rows_of_linear(precision: str, isa: str, threads: int) -> None:
     rng = np.random.default_rng(3)
     x, kernel, bias, dy = normal(rng, 45, 70), normal(rng, 70, 99), normal(rng, 99), normal(rng, 45, 99)
     for transposed, weights in [(False, kernel), (True, np.ascontiguousarray(kernel.T))]:
-        for rows in [45, 1, 2, 13, 14]:
+        for rows in [45, 1, 2, 13, 14, 16, 17, 31, 33]:
             for first in range(0, 45, rows):
                 part = slice(first, min(first + rows, 45))
                 y, dx = calls.unwritten(part.stop - first, 99), calls.unwritten(part.stop - first, 70)

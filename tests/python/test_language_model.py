@@ -127,16 +127,7 @@ def test_evaluation_agrees_with_the_score_of_the_whole_text(lm: LanguageModel, h
     assert 0 < result.accuracy < 1
     assert lm.perplexity(held_out) == result.perplexity
     assert lm.evaluate(held_out, streams=4).loss == pytest.approx(result.loss, rel=0.05)
-    assert result.unknown == 0
-
-
-def test_evaluation_tells_how_much_was_unknown(tmp_path: Path) -> None:
-    lm = LanguageModel(units=4, tokenizer="word")
-    lm.tokenizer.train(["one two three two one"])
-    path = tmp_path / "text.txt"
-    path.write_text("one four two five", encoding="utf-8")
-    assert lm.evaluate(["one four two five", "two two"]).unknown == pytest.approx(2 / 6)
-    assert lm.evaluate(path).unknown == pytest.approx(2 / 4)
+    assert result.oov_rate == 0
 
 
 def test_a_list_is_evaluated_as_separate_texts(lm: LanguageModel) -> None:

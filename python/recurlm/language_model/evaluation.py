@@ -12,7 +12,8 @@ from .._core import PackedModel
 from ..model import Model
 from ..optimizers import SGD
 from ..text.batching import Streams
-from ..text.corpus import StoredIds
+from ..text.corpus import StoredIds, count_ids
+from ..text.tokenizer import Tokenizer
 from ..typing import Float, Ids
 from .position import Batches
 from .progress import perplexity
@@ -21,7 +22,6 @@ from .scoring import NATS, WINDOW, compile_model, scores
 # Steps between two updates: the shorter, the sooner a word of the text is learned, and the longer it takes.
 _ADAPTING_WINDOW = 32
 _ADAPTING_NORM = 1.0  # of the gradient, at most: a window of one stream is few tokens
-_PART = 1 << 20  # ids that are looked at together: there may be more than fit into memory
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Evaluation:
         bits_per_byte: the same over its bytes in UTF-8.
         accuracy: share of tokens that were the most probable.
         tokens: how many were predicted.
-        unknown: share of the tokens that stand for what is not in the vocabulary. Where texts or vocabularies differ in
+        oov_rate: share of the tokens that stand for what is out of vocabulary. Where texts or vocabularies differ in
             it, so do perplexities: the unknown is easy to predict.
     """
 
@@ -45,7 +45,7 @@ class Evaluation:
     bits_per_byte: float
     accuracy: float
     tokens: int
-    unknown: float
+    oov_rate: float
 
 
 @dataclass
@@ -77,12 +77,11 @@ class Tally:
         )  # fmt: skip
 
 
-def count_unknown(texts: Iterable[StoredIds], unknown_id: int | None) -> int:
-    """How many of these ids stand for what is not in the vocabulary."""
-    if unknown_id is None:
+def count_unknown(texts: Iterable[StoredIds], tokenizer: Tokenizer) -> int:
+    """How many of these ids stand for what is out of vocabulary."""
+    if tokenizer.unknown_id is None:
         return 0
-    parts = (ids[start : start + _PART] for ids in texts for start in range(0, len(ids), _PART))
-    return sum(int(np.count_nonzero(part == unknown_id)) for part in parts)
+    return sum(int(count_ids(ids, tokenizer.vocabulary_size)[tokenizer.unknown_id]) for ids in texts)
 
 
 def evaluate_texts(model: PackedModel, texts: Sequence[Ids], bos_id: int) -> Tally:

@@ -242,7 +242,7 @@ class LanguageModel(RunningModel):
             encoded = [encode_named(tokenizer, text, f"data[{i}]") for i, text in enumerate(texts.strings)]
             characters = sum(map(len, texts.strings))
             size = sum(len(text.encode(errors=tokenizer.errors)) for text in texts.strings)
-            unknown = count_unknown(encoded, tokenizer.unknown_id)
+            unknown = count_unknown(encoded, tokenizer)
             return evaluate_texts(model, encoded, tokenizer.bos_id).evaluation(characters, size, unknown)
         corpus = build_corpus(texts, tokenizer)
         streams = min(check_integer("streams", streams, 1), len(corpus.ids))
@@ -250,7 +250,7 @@ class LanguageModel(RunningModel):
             tally = evaluate_streams(self.weights.packed(), corpus.ids, tokenizer.bos_id, streams)
         else:
             tally = evaluate_adapting(self.weights.plain_copy(), corpus.ids, tokenizer.bos_id, streams, adapt)
-        return tally.evaluation(corpus.characters, corpus.bytes, count_unknown([corpus.ids], tokenizer.unknown_id))
+        return tally.evaluation(corpus.characters, corpus.bytes, count_unknown([corpus.ids], tokenizer))
 
     def perplexity(self, data: Data) -> float:
         """``evaluate(data).perplexity``."""

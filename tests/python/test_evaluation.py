@@ -1,4 +1,4 @@
-"""Evaluation by a copy that goes on learning from the text, window by window."""
+"""Evaluation: how much of a text is unknown, and by a copy that goes on learning from it, window by window."""
 
 from pathlib import Path
 
@@ -78,3 +78,12 @@ def test_what_cannot_be_adapted_to_is_refused(lm: LanguageModel, tmp_path: Path)
         lm.evaluate(_write(tmp_path, "the cat"), adapt=-1)
     with pytest.raises(ValueError, match="no vocabulary yet: call fit first"):
         LanguageModel().evaluate(_write(tmp_path, "the cat"), adapt=0.1)
+
+
+def test_evaluation_tells_the_oov_rate(tmp_path: Path) -> None:
+    lm = LanguageModel(units=4, tokenizer="word")
+    lm.tokenizer.train(["one two three two one"])
+    path = tmp_path / "text.txt"
+    path.write_text("one four two five", encoding="utf-8")
+    assert lm.evaluate(["one four two five", "two two"]).oov_rate == pytest.approx(2 / 6)
+    assert lm.evaluate(path).oov_rate == pytest.approx(2 / 4)
