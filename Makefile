@@ -59,11 +59,13 @@ $(BIN)/python: | check-tools
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 $(VENV)/.installed: $(BIN)/python $(SOURCES)
+	@echo "building recurlm: one to three minutes, without a word"
 	$(PIP_INSTALL) .
 	@touch $@
 
 # The package with what tests, linters and native builds need, in one build.
 $(VENV)/.installed-test: $(BIN)/python $(SOURCES)
+	@echo "building recurlm and installing what its tests need: some minutes, without a word"
 	$(PIP_INSTALL) '.[test]'
 	@touch $(VENV)/.installed $@
 

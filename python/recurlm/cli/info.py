@@ -13,6 +13,12 @@ from ..language_model.history import TrainingHistory
 from .arguments import Verbs, new_parser, print_json
 
 
+_BFLOAT16 = {
+    "amx": "yes, by AMX: --dtype bfloat16 trains up to three times as fast as float32",
+    "avx512bf16": "yes, by AVX-512 BF16, which on Intel is slower than float32",
+}
+
+
 def add_parser(verbs: Verbs) -> None:
     parser = new_parser(verbs, "info", "tell what runs here, or what a model is", run)
     parser.add_argument("model", nargs="?", type=Path, metavar="DIR", help="a saved model")
@@ -39,7 +45,7 @@ def _machine() -> dict[str, Any]:
         "processor": _processor(),
         "instruction_set": _core.get_isa(),
         "supported": _core.supported_isas(),
-        "bfloat16_training": "yes" if _core.multiplies_bfloat16() else "no: it is done in float32",
+        "bfloat16_training": _BFLOAT16.get(_core.get_isa(), "no: it is done in float32"),
         "cores": _core.available_cores(),
         "threads": _core.get_num_threads(),
         "openmp": "yes" if _core.has_openmp() else "no: every computation runs on one thread",
