@@ -12,7 +12,6 @@ from ..language_model import LanguageModel
 from ..language_model.history import TrainingHistory
 from .arguments import Verbs, new_parser, print_json
 
-
 _BFLOAT16 = {
     "amx": "yes, by AMX: --dtype bfloat16 trains up to three times as fast as float32",
     "avx512bf16": "yes, by AVX-512 BF16, which on Intel is slower than float32",

@@ -123,7 +123,7 @@ def _add_recipe(parser: argparse.ArgumentParser) -> None:
         LanguageModel.fit,
         {
             "epochs": "passes over the text (default: 10, or as many as the limits allow)",
-            "max_minutes": "stop after so long; the schedule follows the clock, so on a busy machine --max-tokens is better",
+            "max_minutes": "stop after so long; the schedule follows the clock: on a busy machine take --max-tokens",
             "max_tokens": "stop after so many tokens",
             "early_stopping": "stop after so many epochs without a better validation loss",
             "optimizer": "how weights follow gradients",
