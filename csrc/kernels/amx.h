@@ -95,11 +95,14 @@ RECURLM_INLINE void copy_line(const char* from, index floats, char* to) {
   store(reinterpret_cast<float*>(to), load_n(reinterpret_cast<const float*>(from), floats));
 }
 
-// Sums += A B. Of the last groups, where they fill no tile, copies are multiplied, with zeros behind them.
-template <typename Element, bool two>
-void multiply_tiles(TileOperands o, index groups) {
-  for (; groups >= tile_groups; groups -= tile_groups, o.a += tile_bytes, o.b += tile_groups * panel_bytes)
+// Sums += A B, and after each step beside(). Of the last groups, where they fill no tile, copies are multiplied, with zeros
+// behind them.
+template <typename Element, bool two, typename Beside>
+RECURLM_INLINE void multiply_tiles(TileOperands o, index groups, Beside&& beside) {
+  for (; groups >= tile_groups; groups -= tile_groups, o.a += tile_bytes, o.b += tile_groups * panel_bytes) {
     multiply_step<Element, two>(o);
+    beside();
+  }
   if (groups == 0) return;
   alignas(tile_bytes) char a[2 * tile_rows][tile_bytes], b[tile_groups][panel_bytes];
   for (index m = 0; m < o.rows; ++m) copy_line(o.a + m * o.a_row, groups, a[m]);
@@ -114,38 +117,42 @@ struct Tile {
   static constexpr int number = number_;
 };
 
-// begin(tile, row, rows, half) fills a tile with its first sums, end takes its last; halves are counted through all panels.
-template <typename Element, bool two, typename Product, typename Begin, typename End>
-void multiply_tile_rows(const Product& g, TileShape& shape, index groups, index row, index rows, index panel, Begin&& begin, End&& end) {
+// visit(tile, row, rows, half) for the sums of some rows and a panel; halves are counted through all panels.
+template <bool two, typename Visit>
+RECURLM_INLINE void for_sums(index row, index upper, index lower, index panel, Visit&& visit) {
+  visit(Tile<upper_left>(), row, upper, 2 * panel);
+  visit(Tile<upper_right>(), row, upper, 2 * panel + 1);
+  if constexpr (two) {
+    visit(Tile<lower_left>(), row + upper, lower, 2 * panel);
+    visit(Tile<lower_right>(), row + upper, lower, 2 * panel + 1);
+  }
+}
+
+// begin fills a tile with its first sums, end takes its last.
+template <typename Element, bool two, typename Product, typename Begin, typename Beside, typename End>
+void multiply_tile_rows(const Product& g, TileShape& shape, index groups, index row, index rows, index panel, Begin&& begin,
+                        Beside&& beside, End&& end) {
   const index upper = rows < tile_rows ? rows : tile_rows, lower = rows - upper;
-  const auto each = [&](auto&& visit) __attribute__((always_inline)) {
-    visit(Tile<upper_left>(), row, upper, 2 * panel);
-    visit(Tile<upper_right>(), row, upper, 2 * panel + 1);
-    if constexpr (two) {
-      visit(Tile<lower_left>(), row + upper, lower, 2 * panel);
-      visit(Tile<lower_right>(), row + upper, lower, 2 * panel + 1);
-    }
-  };
   shape.set(upper, lower);
-  each(begin);
+  for_sums<two>(row, upper, lower, panel, begin);
   const Element *a = g.a + row * g.a_row, *b = g.b + panel * g.b_panel;
   multiply_tiles<Element, two>({rows, reinterpret_cast<const char*>(a), g.a_row * static_cast<index>(sizeof(Element)),
                                 reinterpret_cast<const char*>(b)},
-                               groups);
-  each(end);
+                               groups, beside);
+  for_sums<two>(row, upper, lower, panel, end);
 }
 
 // Where 16 rows are all, a second panel could take the place of lower rows; it gains a tenth on some depths and loses it on others.
-template <typename Element, typename Product, typename Begin, typename End>
-RECURLM_INLINE void multiply_by_tiles(const Product& g, index groups, Begin&& begin, End&& end) {
+template <typename Element, typename Product, typename Begin, typename Beside, typename End>
+RECURLM_INLINE void multiply_by_tiles(const Product& g, index groups, Begin&& begin, Beside&& beside, End&& end) {
   TileShape shape;
   for (index panel = 0; panel < g.panels; ++panel)
     for (index row = 0; row < g.rows; row += 2 * tile_rows) {
       const index rows = g.rows - row < 2 * tile_rows ? g.rows - row : 2 * tile_rows;
       if (rows > tile_rows)
-        multiply_tile_rows<Element, true>(g, shape, groups, row, rows, panel, begin, end);
+        multiply_tile_rows<Element, true>(g, shape, groups, row, rows, panel, begin, beside, end);
       else
-        multiply_tile_rows<Element, false>(g, shape, groups, row, rows, panel, begin, end);
+        multiply_tile_rows<Element, false>(g, shape, groups, row, rows, panel, begin, beside, end);
     }
 }
 
@@ -170,23 +177,70 @@ void gemm_bfloat16_by_tiles(const GemmBfloat16& g) {
     store_tile<sums>(room, tile_bytes);
     for (index m = 0; m < rows; ++m) store_n(c + m * g.c_row, load(room[m]), to.width);
   };
-  multiply_by_tiles<bfloat16>(g, (g.depth + 1) / 2, begin, end);
+  multiply_by_tiles<bfloat16>(g, (g.depth + 1) / 2, begin, [] {}, end);
 }
+
+// Sums of integers that left the tiles, half a panel of up to 32 rows beside the other, and go to C a few rows at a time while the
+// tiles multiply the next panel.
+class LeavingSums {
+ public:
+  explicit LeavingSums(const GemmInt8& g) : g_(g) {}
+
+  template <int tile>
+  RECURLM_INLINE void take(index row, index rows, index half) {
+    if (tile == upper_left) begin(row, half);
+    end_ = row + rows;
+    store_tile<tile>(room_[row - begin_] + half % 2 * half_width, panel_width * static_cast<index>(sizeof(std::int32_t)));
+  }
+  RECURLM_INLINE void store_some(index count) {
+    const index row = next_, rows = end_ - row < count ? end_ - row : count;
+    next_ += rows;
+    for (int h = 0; h < 2; ++h) {
+      const Half half = halves_[h];
+      const std::int32_t* from = room_[row - begin_] + h * half_width;
+      float* c = half.c + row * g_.c_row;
+      for (index m = 0; m < rows; ++m, from += panel_width, c += g_.c_row)
+        half.scaling.store(g_.a_scales[row + m], _mm512_add_epi32(half.first, load_ints(from)), c);
+    }
+  }
+  RECURLM_INLINE void store_rest() { store_some(end_ - next_); }
+
+ private:
+  struct Half {
+    Scaling scaling;
+    ints first;
+    float* c;  // of row 0
+  };
+
+  RECURLM_INLINE void begin(index row, index half) {
+    begin_ = next_ = row;
+    for (index h = 0; h < 2; ++h) {
+      const Column to = g_.columns[half + h];
+      const index column = (half + h) * half_width;
+      halves_[h] = {Scaling(g_, column, to.width), first_sums(g_.b_sums + column), g_.c + to.offset};
+    }
+  }
+
+  const GemmInt8& g_;
+  index begin_ = 0, next_ = 0, end_ = 0;  // rows: the first, the next to leave, behind the last
+  Half halves_[2];
+  alignas(tile_bytes) std::int32_t room_[2 * tile_rows][panel_width];
+};
 
 // Sums of integers are exact, so one row may go through the vectors, which take no longer than reading B.
 void gemm_int8_by_tiles(const GemmInt8& g) {
   if (g.rows == 1) return gemm_int8(g);
-  alignas(tile_bytes) std::int32_t room[tile_rows][half_width];
+  const index groups = (g.depth + 3) / 4, steps = groups / tile_groups;
+  const index rows_beside = steps > 0 ? (2 * tile_rows + steps - 1) / steps : 0;
+  LeavingSums sums(g);
   const auto begin = [](auto tile, index, index, index) { zero_tile<decltype(tile)::number>(); };
   const auto end = [&](auto tile, index row, index rows, index half) {
-    store_tile<decltype(tile)::number>(room, tile_bytes);
-    const Column to = g.columns[half];
-    const ints first = first_sums(g.b_sums + half * half_width);
-    for (index m = 0; m < rows; ++m)
-      store_scaled(g, row + m, half * half_width, _mm512_add_epi32(first, load_ints(room[m])),
-                   g.c + (row + m) * g.c_row + to.offset, to.width);
+    constexpr int number = decltype(tile)::number;
+    if (number == upper_left) sums.store_rest();
+    sums.take<number>(row, rows, half);
   };
-  multiply_by_tiles<std::int8_t>(g, (g.depth + 3) / 4, begin, end);
+  multiply_by_tiles<std::int8_t>(g, groups, begin, [&] { sums.store_some(rows_beside); }, end);
+  sums.store_rest();
 }
 
 }  // namespace

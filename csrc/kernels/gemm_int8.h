@@ -125,12 +125,22 @@ RECURLM_INLINE void multiply_quad(const GemmInt8& g, const std::int8_t* a, const
   }
 }
 
-// What has been summed up for some packed columns of a row goes to C.
-RECURLM_INLINE void store_scaled(const GemmInt8& g, index row, index column, ints sums, float* c, index width) {
-  const vec initial = g.init == Init::accumulate ? load_n(c, width) : g.init == Init::bias ? load(g.bias + column) : set1(0.0f);
-  const vec scale = set1(g.a_scales[row]) * load(g.b_scales + column);
-  store_n(c, fmadd(to_float(sums), scale, initial), width);
-}
+// How what has been summed up for `lanes` packed columns goes to C.
+struct Scaling {
+  vec scales, initial;
+  bool accumulates;
+  index width;
+
+  Scaling() = default;
+  RECURLM_INLINE Scaling(const GemmInt8& g, index column, index width)
+      : scales(load(g.b_scales + column)),
+        initial(g.init == Init::bias ? load(g.bias + column) : set1(0.0f)),
+        accumulates(g.init == Init::accumulate),
+        width(width) {}
+  RECURLM_INLINE void store(float a_scale, ints sums, float* c) const {
+    store_n(c, fmadd(to_float(sums), set1(a_scale) * scales, accumulates ? load_n(c, width) : initial), width);
+  }
+};
 
 // Rows [row, row + M) and T panels from `panel` on, tile_columns of each from `first_column` on.
 template <int M, int T>
@@ -148,7 +158,8 @@ __attribute__((noinline)) void int8_tile(const GemmInt8& g, index row, index pan
   TileColumns to[T];
   for (int t = 0; t < T; ++t) to[t] = tile_columns_at(g.columns + 2 * (panel + t), first_column);
   each([&](int t, int m, int v, index column) {
-    store_scaled(g, row + m, column, acc[t][m][v], g.c + (row + m) * g.c_row + to[t].offset[v], to[t].width[v]);
+    const Scaling scaling(g, column, to[t].width[v]);
+    scaling.store(g.a_scales[row + m], acc[t][m][v], g.c + (row + m) * g.c_row + to[t].offset[v]);
   });
 }
 
@@ -206,19 +217,21 @@ RECURLM_INLINE void store_int8(const float* x, float scale, std::int8_t* to) {
 }
 #endif
 
-// max |x|, or NaN where an element is not finite.
+// max |x|, or NaN where an element is not finite. Four vectors at a time: one alone would wait for the comparison before.
 RECURLM_INLINE float largest_magnitude(index count, const float* x) {
-  vec largest = set1(0.0f), zero_or_nan = set1(0.0f);
-  for (index i = 0; i < count; i += lanes) {
-    const vec a = load_n(x + i, tail(count, i));
-    largest = max(max(a, set1(0.0f) - a), largest);
-    zero_or_nan = fmadd(a, set1(0.0f), zero_or_nan);
-  }
-  float values[lanes];
-  store(values, largest);
-  float result = 0;
-  for (int l = 0; l < lanes; ++l) result = values[l] > result ? values[l] : result;
-  return result + sum(zero_or_nan);
+  constexpr int chains = 4;
+  vec largest[chains], zero_or_nan[chains];
+  for (int i = 0; i < chains; ++i) largest[i] = zero_or_nan[i] = set1(0.0f);
+  const auto take = [&](int chain, vec a) __attribute__((always_inline)) {
+    largest[chain] = max(max(a, set1(0.0f) - a), largest[chain]);
+    zero_or_nan[chain] = fmadd(a, set1(0.0f), zero_or_nan[chain]);
+  };
+  index i = 0;
+  for (; i + chains * lanes <= count; i += chains * lanes)
+    for (int chain = 0; chain < chains; ++chain) take(chain, load(x + i + chain * lanes));
+  for (; i < count; i += lanes) take(0, load_n(x + i, tail(count, i)));
+  const vec both = max(max(largest[0], largest[1]), max(largest[2], largest[3]));
+  return largest_lane(both) + sum(zero_or_nan[0] + zero_or_nan[1] + (zero_or_nan[2] + zero_or_nan[3]));
 }
 
 void quantize_rows(index rows, index depth, const float* a, index a_row, std::int8_t* q, index q_row, float* scales) {

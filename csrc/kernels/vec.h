@@ -215,6 +215,15 @@ RECURLM_INLINE float sum(vec a) {
   return x[0];
 }
 
+// None may be NaN.
+RECURLM_INLINE float largest_lane(vec a) {
+  float x[lanes];
+  store(x, a);
+  for (int width = lanes / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) x[i] = x[i] > x[i + width] ? x[i] : x[i + width];
+  return x[0];
+}
+
 // How many of the lanes from p on belong to `count` elements.
 RECURLM_INLINE index tail(index count, index i) { return count - i < lanes ? (count > i ? count - i : 0) : lanes; }
 
