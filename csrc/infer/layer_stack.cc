@@ -8,6 +8,12 @@ namespace {
 
 bool has_c(const CellSpec& spec) { return spec.kind == CellKind::lstm; }
 
+// A state enters two products, and each thread needs all of its rows: that each quantises some for all is worth a barrier, but for
+// one row.
+bool shares_quantized(const PackedModel::Layer& layer, index steps, index batch) {
+  return layer.recurrent_kernel.precision == Precision::int8 && steps == 1 && batch > 1;
+}
+
 }  // namespace
 
 StreamStates::StreamStates(const PackedModel& model, index streams) {
@@ -66,6 +72,8 @@ StackBuffers::StackBuffers(Workspace::Frame& frame, const PackedModel& model, in
     const index size = (steps + 1) * batch * layer.spec.units;
     h.push_back(frame.take<float>(size));
     c.push_back(has_c(layer.spec) ? frame.take<float>(size) : nullptr);
+    quantized.push_back(shares_quantized(layer, steps, batch) ? QuantizedRows::take(frame, batch, layer.spec.units)
+                                                              : QuantizedRows());
     most_saved = std::max(most_saved, layer.spec.saved_size(steps, batch));
   }
   saved = frame.take<float>(most_saved);  // one for all: nothing goes backward
@@ -102,22 +110,42 @@ LayerStack::LayerStack(Workspace::Frame& frame, const PackedModel& model, const 
   for (std::size_t l = 0; l < model.layers().size(); ++l) {
     const PackedModel::Layer& layer = model.layers()[l];
     const bool looked_up = l == 0 && model.table();
-    const Sequence sequence{buffers.steps, buffers.batch, {outputs_, positions, layer.spec.input_dim},
-                            looked_up ? buffers.ids : nullptr, buffers.mask, reverse, buffers.h[l], buffers.c[l], buffers.saved};
+    Sequence sequence{buffers.steps, buffers.batch, {outputs_, positions, layer.spec.input_dim},
+                      looked_up ? buffers.ids : nullptr, buffers.mask, reverse, buffers.h[l], buffers.c[l], buffers.saved};
+    sequence.quantized_h = buffers.quantized[l];
+    if (l > 0) sequence.quantized_x = buffers.quantized[l - 1];
     layers_.push_back({CellRun(frame, layer.spec, sequence, looked_up ? model.table() : nullptr),
-                       layer.with_room(frame, threads)});
+                       layer.with_room(frame, threads), buffers.quantized[l]});
     outputs_ = buffers.h[l] + (reverse ? 0 : buffers.batch * layer.spec.units);
   }
 }
 
-void LayerStack::run(Team& team) const {
-  for (const Bound& layer : layers_) run_forward(team, layer.run, layer.weights);
+void LayerStack::Bound::quantize_state(Team& team, index slot) const {
+  if (!quantized.data) return;
+  const index batch = run.sequence.batch;
+  quantize(team, {run.sequence.h + slot * run.state_size(), batch, run.spec.units}, quantized);
+  team.barrier();
+}
+
+void LayerStack::run(Team& team, bool placed) const {
+  for (const Bound& layer : layers_) {
+    if (placed) layer.quantize_state(team, layer.run.prev_state(0));
+    run_forward(team, layer.run, layer.weights);
+    layer.quantize_state(team, layer.run.next_state(0));
+  }
+}
+
+Operand LayerStack::output_rows(index row, index rows) const {
+  const Bound& top = layers_.back();
+  const index units = top.run.spec.units;
+  return Operand::row_major({outputs_ + row * units, rows, units},
+                            top.quantized.data ? top.quantized.at(row) : QuantizedRows());
 }
 
 const float* run_layers(Workspace::Frame& frame, const PackedModel& model, const StackBuffers& buffers) {
   const int threads = threads_for(model.recurrent_operations() * static_cast<double>(buffers.batch));
   const LayerStack stack(frame, model, buffers, threads);
-  parallel(threads, [&](Team& team) { stack.run(team); });
+  parallel(threads, [&](Team& team) { stack.run(team, true); });
   return stack.outputs();
 }
 

@@ -36,6 +36,7 @@ struct StackBuffers {
   float* x;                  // (T * B, E), or null where the model has a table
   std::vector<float*> h, c;  // (T + 1, B, H); c null but for an lstm
   float* saved;
+  std::vector<QuantizedRows> quantized;  // (B, H) the last states once more, of layers that share them so; of a single step
 };
 
 // All layers, bound to their buffers. A stack of one step that runs backwards through the buffers takes the second slot to the
@@ -44,14 +45,18 @@ class LayerStack {
  public:
   LayerStack(Workspace::Frame& frame, const PackedModel& model, const StackBuffers& buffers, int threads, bool reverse = false);
 
-  // The inputs are in place. Ends with a barrier.
-  void run(Team& team) const;
+  // The inputs are in place, and the states where no run left them: `placed`. Ends with a barrier.
+  void run(Team& team, bool placed) const;
   const float* outputs() const { return outputs_; }  // (T, B, H) of the top layer
+  Operand output_rows(index row, index rows) const;  // some of (T * B)
 
  private:
   struct Bound {
     CellRun run;
     PackedCell weights;
+    QuantizedRows quantized;  // of the state, or none
+
+    void quantize_state(Team& team, index slot) const;
   };
   std::vector<Bound> layers_;
   const float* outputs_;

@@ -5,7 +5,6 @@ namespace recurlm {
 NextLogits::NextLogits(Workspace::Frame& frame, const PackedModel& model, const DecodingState& state, int threads)
     : streams_(state.size()),
       classes_(model.classes()),
-      units_(model.output_units()),
       buffers_(frame, model, 1, streams_),
       forth_(frame, model, buffers_, threads),
       back_(frame, model, buffers_, threads, true),

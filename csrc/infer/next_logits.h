@@ -16,11 +16,11 @@ class NextLogits {
   template <typename Prepare>
   void run(Team& team, index step, Prepare&& prepare) const {
     const LayerStack& stack = step % 2 == 0 ? forth_ : back_;
-    stack.run(team);
+    stack.run(team, step == 0);
     for_share(team, output_.blocks(), streams_, rows_to_share(team),
               [&](index block, index blocks, index row, index rows) {
                 for (index b = block; b < block + blocks; ++b) {
-                  output_.multiply_block(team, stack.outputs() + row * units_, rows, b,
+                  output_.multiply_block(team, stack.output_rows(row, rows), b,
                                          logits_ + row * classes_ + b * block_classes, classes_);
                   for (index s = row; s < row + rows; ++s) prepare(s, b);
                 }
@@ -42,7 +42,7 @@ class NextLogits {
     return ceil_div(streams_, ceil_div(tiles, team.size) * team.size);
   }
 
-  const index streams_, classes_, units_;
+  const index streams_, classes_;
   StackBuffers buffers_;
   const LayerStack forth_, back_;  // from the first slot of the states to the second, and back
   const OutputLayer output_;

@@ -70,7 +70,6 @@ void most_probable(const SoftmaxRow& row, const SoftmaxTotal& total, index count
 
 OutputLayer::OutputLayer(Workspace::Frame& frame, const PackedModel& model, int threads)
     : classes_(model.classes()),
-      units_(model.output_units()),
       kernel_(frame, model.projection(), threads),
       bias_(model.projection_bias()) {
   const index halves = 2 * panels_of(classes_);
@@ -80,10 +79,10 @@ OutputLayer::OutputLayer(Workspace::Frame& frame, const PackedModel& model, int 
   columns_ = columns;
 }
 
-void OutputLayer::multiply_block(const Team& team, const float* h, index rows, index block, float* logits, index ld) const {
+void OutputLayer::multiply_block(const Team& team, const Operand& h, index block, float* logits, index ld) const {
   const index panel = block * (block_classes / panel_width);
-  multiply_rectangle(team, {Operand::row_major({h, rows, units_}), kernel_, {logits, ld, columns_}, Init::bias, bias_},
-                     {0, rows, panel, panels_of(block_size(block))});
+  multiply_rectangle(team, {h, kernel_, {logits, ld, columns_}, Init::bias, bias_},
+                     {0, h.rows, panel, panels_of(block_size(block))});
 }
 
 }  // namespace recurlm

@@ -48,10 +48,10 @@ class OutputLayer {
     return classes_ - block * block_classes < block_classes ? classes_ - block * block_classes : block_classes;
   }
   // logits (rows, block_size), `ld` apart, of h (rows, H).
-  void multiply_block(const Team& team, const float* h, index rows, index block, float* logits, index ld) const;
+  void multiply_block(const Team& team, const Operand& h, index block, float* logits, index ld) const;
 
  private:
-  index classes_, units_;
+  index classes_;
   const Column* columns_;  // within a block
   RightOperand kernel_;
   const float* bias_;

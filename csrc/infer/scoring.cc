@@ -89,10 +89,11 @@ void Scorer::finish() {
 
 void Scorer::project(const Team& team) const {
   float* logits = rooms_ + team.id * most_rows * block_classes;
+  const index units = model_.output_units();
   for_share(team, output_.blocks(), rows_, kernels::table().gemm_rows,
             [&](index block, index blocks, index row, index rows) {
               for (index b = block; b < block + blocks; ++b) {
-                output_.multiply_block(team, h_ + row * model_.output_units(), rows, b, logits, block_classes);
+                output_.multiply_block(team, Operand::row_major({h_ + row * units, rows, units}), b, logits, block_classes);
                 read_block(b, row, rows, logits);
               }
             });

@@ -71,7 +71,7 @@ CellRun::CellRun(Workspace::Frame& frame, const CellSpec& spec_, const Sequence&
 
 Operand CellRun::prev_h(index t) const {
   const float* h = sequence.dropped_h ? sequence.dropped_h + t * state_size() : sequence.h + prev_state(t) * state_size();
-  return Operand::row_major({h, sequence.batch, spec.units});
+  return Operand::row_major({h, sequence.batch, spec.units}, sequence.quantized_h);
 }
 
 void CellRun::drop_state(index i, index unit, index units, index row, index rows) const {

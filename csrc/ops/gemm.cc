@@ -89,13 +89,19 @@ void multiply_rounding(const Team& team, const Product& p, const Rectangle& at, 
   }
 }
 
-// The whole depth, a few rows at a time, quantised as above.
+QuantizedRows quantized(const Team& team, const Product& p, index first, index count) {
+  if (p.a.quantized.data) return p.a.quantized.at(first);
+  const QuantizedRows room = p.b.quantized.at(team.id * quantized_rows);
+  kernels::table().quantize_rows(count, p.a.depth, p.a.data + first * p.a.row, p.a.row, room.data, room.row, room.scales);
+  return room;
+}
+
+// The whole depth, a few rows at a time, quantised as above where they are not already.
 void multiply_int8(const Team& team, const Product& p, const Rectangle& at) {
   const PackedWeights& b = p.b.packed;
-  const QuantizedRows rows = p.b.quantized.of_thread(team.id);
   for (index first = at.row; first < at.row + at.rows; first += quantized_rows) {
     const index count = std::min(quantized_rows, at.row + at.rows - first);
-    kernels::table().quantize_rows(count, p.a.depth, p.a.data + first * p.a.row, p.a.row, rows.data, rows.row, rows.scales);
+    const QuantizedRows rows = quantized(team, p, first, count);
     const index column = at.panel * panel_width;
     kernels::GemmInt8 g{};
     g.rows = count;
@@ -182,13 +188,18 @@ void RightOperand::take_rounded(Workspace::Frame& frame, index rows, int threads
 
 RightOperand::RightOperand(Workspace::Frame& frame, const PackedWeights& weights, int threads) : packed(weights) {
   if (weights.precision != Precision::int8) return;
-  quantized.row = (ceil_div(weights.depth, cache_line) | 1) * cache_line;  // as in take_transposed
-  quantized.data = frame.take<std::int8_t>(threads * quantized_rows * quantized.row);
-  quantized.scales = frame.take<float>(threads * quantized_rows);
+  quantized = QuantizedRows::take(frame, threads * quantized_rows, weights.depth);
 }
 
-QuantizedRows QuantizedRows::of_thread(int id) const {
-  return {data + id * quantized_rows * row, scales + id * quantized_rows, row};
+QuantizedRows QuantizedRows::take(Workspace::Frame& frame, index rows, index depth) {
+  const index row = (ceil_div(depth, cache_line) | 1) * cache_line;  // as in take_transposed
+  return {frame.take<std::int8_t>(rows * row), frame.take<float>(rows), row};
+}
+
+void quantize(const Team& team, ConstMatrixView rows, const QuantizedRows& to) {
+  const Range share = team.share(rows.rows);
+  const QuantizedRows own = to.at(share.begin);
+  kernels::table().quantize_rows(share.end - share.begin, rows.cols, rows.row(share.begin), rows.cols, own.data, own.row, own.scales);
 }
 
 void RightOperand::prepare(const Team& team) const {
@@ -202,6 +213,7 @@ Product rows_of(const Team& team, const Product& p, index row, index rows) {
   if (!rounded.data || rows > rounded.rows || p.a.depth > depth_block) {
     part.a.data += row * p.a.row;
     part.a.rows = rows;
+    if (p.a.quantized.data) part.a.quantized = p.a.quantized.at(row);
     return part;
   }
   bfloat16* room = rounded.of_thread(team.id);

@@ -7,6 +7,16 @@ namespace recurlm {
 
 using kernels::Init;
 
+// Rows of a left operand in int8, each with its scale.
+struct QuantizedRows {
+  std::int8_t* data = nullptr;
+  float* scales = nullptr;
+  index row = 0;  // from one row to the next
+
+  static QuantizedRows take(Workspace::Frame& frame, index rows, index depth);
+  QuantizedRows at(index r) const { return {data + r * row, scales + r, row}; }
+};
+
 // The left operand, (rows, depth): float32, or rounded to bfloat16 row by row with whole pairs.
 struct Operand {
   const float* data;  // null where it is rounded
@@ -15,8 +25,12 @@ struct Operand {
   const bfloat16* rounded = nullptr;
   // Where the rows are columns of panels, `panel` apart: room in which each thread turns a panel of them.
   Transposed turned{};
+  // The rows once more, where they are quantised already: whoever multiplies them by int8 takes these.
+  QuantizedRows quantized{};
 
-  static Operand row_major(ConstMatrixView a) { return {a.data, a.rows, a.cols, a.cols, panel_width}; }
+  static Operand row_major(ConstMatrixView a, const QuantizedRows& quantized = {}) {
+    return {a.data, a.rows, a.cols, a.cols, panel_width, nullptr, {}, quantized};
+  }
   static Operand packed(const Panels& a, index depth) { return {a.data, a.rows, depth, panel_width, a.stride}; }
   static Operand transposed(const Transposed& a);
   static Operand columns_of(const Panels& a, index cols, const Transposed& room) {
@@ -29,15 +43,6 @@ struct Target {
   float* data;
   index row;
   const Column* columns;
-};
-
-// Rows of the left operand in int8: room for a few of them for each thread.
-struct QuantizedRows {
-  std::int8_t* data = nullptr;
-  float* scales = nullptr;
-  index row = 0;  // from one row to the next
-
-  QuantizedRows of_thread(int id) const;
 };
 
 // In bfloat16: room for a block of rows and of their depth.
@@ -72,7 +77,7 @@ struct RightOperand {
   PackedWeights packed{};
   Packable source{};
   PackedWeights room{};     // a block of a panel for each thread; none where B is packed
-  QuantizedRows quantized;  // for int8
+  QuantizedRows quantized;  // for int8: room for a few rows for each thread
   RoundedRows rounded;      // for bfloat16 in training
 
  private:
@@ -86,6 +91,9 @@ struct Product {
   Init init = Init::zero;
   const float* bias = nullptr;
 };
+
+// This thread's share of the rows. Whoever multiplies them waits at a barrier first.
+void quantize(const Team& team, ConstMatrixView rows, const QuantizedRows& to);
 
 // This thread's share of C = init + A B. Whoever reads C waits at a barrier first.
 void multiply(const Team& team, const Product& product);

@@ -22,7 +22,7 @@ CellKernel backward_kernel(CellKind kind) {
 }
 
 Product input_product(const CellRun& run, const PackedCell& weights) {
-  return {Operand::row_major(run.sequence.x), weights.kernel, {run.inputs.data, panel_width, run.input_targets}, Init::bias,
+  return {Operand::row_major(run.sequence.x, run.sequence.quantized_x), weights.kernel, {run.inputs.data, panel_width, run.input_targets}, Init::bias,
           weights.bias};
 }
 

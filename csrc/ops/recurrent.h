@@ -60,6 +60,8 @@ struct Sequence {
   // Recurrent dropout: (B, H) by which the previous state is multiplied where it enters a product, and nowhere else; or null.
   const float* state_factors = nullptr;
   float* dropped_h = nullptr;  // (T, B, H) what entered them; with factors only
+  // Of a single step: x and the state before it once more, where they are quantised already.
+  QuantizedRows quantized_x{}, quantized_h{};
 
   index positions() const { return steps * batch; }
 };
