@@ -25,16 +25,16 @@ void check() {
   };
   require(!contention.backs_off(now), "backs off before anything happened");
   require(!report(29, false), "backs off for an uneven share of work");
-  require(!report(9, true), "backs off for short waits");
-  require(!report(25, true, 4), "backs off for short waits of one of three threads");
+  require(!report(20, true), "backs off for short waits");
+  require(!report(29 + 29, true, 4), "backs off for the waits of two of three threads");
   require(!report(3, true, 2, 3), "backs off for a single moment");
   for (int i = 0; i < 6; ++i) require(!report(0, false, 2, 3), "backs off for what is past");
   require(!report(2 * 63, true, 64, 2), "many threads make a moment longer");
   now += Contention::longest;
-  for (int i = 0; i < 6; ++i) require(!report(2, true, 2, 3), "judges too early, or by what is long past");
-  require(report(2, true, 2, 3), "does not back off for many short calls");
+  for (int i = 0; i < 4; ++i) require(!report(3, true, 2, 4), "judges too early, or by what is long past");
+  require(report(3, true, 2, 4), "does not back off for many short calls");
   now += Contention::longest;
-  require(report(20, true), "does not back off");
+  require(report(21, true), "does not back off");
   require(!contention.backs_off(now + Contention::shortest), "does not try again");
   // It is tried again after every pause, and always the same.
   Contention::Duration pause = Contention::shortest;
@@ -48,7 +48,7 @@ void check() {
   require(contention.backs_off(now + Contention::longest - milliseconds(1)), "the pauses do not grow");
   require(!contention.backs_off(now + Contention::longest), "the pauses grow without end");
   now += Contention::longest + Contention::longest + milliseconds(1);
-  report(20, true);
+  report(21, true);
   require(!contention.backs_off(now + Contention::shortest), "a quiet time is not rewarded");
 }
 
