@@ -47,12 +47,8 @@ RECURLM_INLINE vec select_gt(vec a, vec b, vec yes, vec no) {
 RECURLM_INLINE vec select_ge(vec a, vec b, vec yes, vec no) {
   return {_mm512_mask_blend_ps(_mm512_cmp_ps_mask(a.v, b.v, _CMP_GE_OQ), no.v, yes.v)};
 }
-RECURLM_INLINE vec round(vec a) { return {_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
-// a * 2^n for integral n in [-126, 127]
-RECURLM_INLINE vec scale_exponent(vec a, vec n) {
-  return {_mm512_castsi512_ps(
-      _mm512_add_epi32(_mm512_castps_si512(a.v), _mm512_slli_epi32(_mm512_cvtps_epi32(n.v), 23)))};
-}
+// The low bits of a number, where a float has its exponent.
+RECURLM_INLINE vec as_exponent(vec a) { return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a.v), 23))}; }
 
 #elif defined(RECURLM_KERNEL_avx2)
 
@@ -93,11 +89,7 @@ RECURLM_INLINE vec select_gt(vec a, vec b, vec yes, vec no) {
 RECURLM_INLINE vec select_ge(vec a, vec b, vec yes, vec no) {
   return {_mm256_blendv_ps(no.v, yes.v, _mm256_cmp_ps(a.v, b.v, _CMP_GE_OQ))};
 }
-RECURLM_INLINE vec round(vec a) { return {_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
-RECURLM_INLINE vec scale_exponent(vec a, vec n) {
-  return {_mm256_castsi256_ps(
-      _mm256_add_epi32(_mm256_castps_si256(a.v), _mm256_slli_epi32(_mm256_cvtps_epi32(n.v), 23)))};
-}
+RECURLM_INLINE vec as_exponent(vec a) { return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a.v), 23))}; }
 
 #elif defined(RECURLM_KERNEL_neon)
 
@@ -139,10 +131,7 @@ RECURLM_INLINE vec select_ge(vec a, vec b, vec yes, vec no) { return {vbslq_f32(
 RECURLM_INLINE vec min(vec a, vec b) { return select_gt(b, a, a, b); }
 RECURLM_INLINE vec max(vec a, vec b) { return select_gt(a, b, a, b); }
 RECURLM_INLINE vec sqrt(vec a) { return {vsqrtq_f32(a.v)}; }
-RECURLM_INLINE vec round(vec a) { return {vrndnq_f32(a.v)}; }
-RECURLM_INLINE vec scale_exponent(vec a, vec n) {
-  return {vreinterpretq_f32_s32(vaddq_s32(vreinterpretq_s32_f32(a.v), vshlq_n_s32(vcvtnq_s32_f32(n.v), 23)))};
-}
+RECURLM_INLINE vec as_exponent(vec a) { return {vreinterpretq_f32_s32(vshlq_n_s32(vreinterpretq_s32_f32(a.v), 23))}; }
 
 #else  // sse4
 
@@ -181,10 +170,7 @@ RECURLM_INLINE vec select_gt(vec a, vec b, vec yes, vec no) {
 RECURLM_INLINE vec select_ge(vec a, vec b, vec yes, vec no) {
   return {_mm_blendv_ps(no.v, yes.v, _mm_cmpge_ps(a.v, b.v))};
 }
-RECURLM_INLINE vec round(vec a) { return {_mm_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)}; }
-RECURLM_INLINE vec scale_exponent(vec a, vec n) {
-  return {_mm_castsi128_ps(_mm_add_epi32(_mm_castps_si128(a.v), _mm_slli_epi32(_mm_cvtps_epi32(n.v), 23)))};
-}
+RECURLM_INLINE vec as_exponent(vec a) { return {_mm_castsi128_ps(_mm_slli_epi32(_mm_castps_si128(a.v), 23))}; }
 
 #endif
 
