@@ -152,10 +152,11 @@ class Tokenizer(ABC):
         array = np.asarray(ids)
         if array.size and array.dtype.kind not in "iu":
             raise TypeError(f"ids must be integers, got {array.dtype}")
-        wrong = np.flatnonzero((array < 0) | (array >= self.vocabulary_size))
-        if wrong.size:
-            raise IndexError(f"ids[{wrong[0]}] is {array[wrong[0]]}, expected 0 <= id < {self.vocabulary_size}")
-        return list(map(int, array))
+        checked: list[int] = array.tolist()
+        if checked and not (min(checked) >= 0 and max(checked) < self.vocabulary_size):
+            place = next(i for i, each in enumerate(checked) if not 0 <= each < self.vocabulary_size)
+            raise IndexError(f"ids[{place}] is {checked[place]}, expected 0 <= id < {self.vocabulary_size}")
+        return checked
 
 
 def code_points(text: str) -> npt.NDArray[np.uint32]:

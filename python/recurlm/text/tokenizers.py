@@ -40,7 +40,7 @@ class _JoinDecoder(TextDecoder):
 
     def decode(self, ids: Sequence[int] | Ids, final: bool = False) -> str:
         tokens, bos = self._tokenizer.tokens, self._tokenizer.bos_id
-        return "".join(tokens[i] for i in self._tokenizer.checked(ids) if i != bos)
+        return "".join([tokens[i] for i in self._tokenizer.checked(ids) if i != bos])
 
 
 class CharTokenizer(Tokenizer):
