@@ -7,6 +7,7 @@ import openai
 import pytest
 
 from recurlm import LanguageModel
+from recurlm.serving.protocol import LONG
 from recurlm.text.tokenizers import ByteTokenizer
 
 from .conftest import running
@@ -37,6 +38,22 @@ def test_a_completion_is_what_generate_gives(client: openai.OpenAI, lm: Language
     assert found.object == "text_completion"
     assert found.usage is not None
     assert (found.usage.prompt_tokens, found.usage.completion_tokens, found.usage.total_tokens) == (8, 50, 58)
+
+
+@pytest.mark.parametrize("prompt", ["the cat ", "the cat sat on the mat " * 250], ids=["short", "long"])
+@pytest.mark.parametrize("max_tokens", [20, LONG + 1])
+def test_what_is_long_is_no_different(client: openai.OpenAI, lm: LanguageModel, prompt: str, max_tokens: int) -> None:
+    """Long prompts are read by a thread, long answers written by one."""
+    found = client.completions.create(
+        model="cats", prompt=[prompt, prompt[:7]], max_tokens=max_tokens, seed=5, logprobs=1
+    )
+    assert [choice.text for choice in found.choices] == [
+        lm.generate(each, max_tokens, seed=5) for each in (prompt, prompt[:7])
+    ]
+    for choice in found.choices:
+        assert choice.logprobs is not None
+        assert choice.logprobs.tokens is not None
+        assert "".join(choice.logprobs.tokens) == choice.text
 
 
 @pytest.mark.parametrize("options", SAMPLINGS, ids=str)

@@ -84,7 +84,7 @@ def test_a_job_that_cannot_begin_is_no_affair_of_the_others(lm: LanguageModel) -
     ends = threading.Event()
 
     def job(prompt: list[int], notify: Any = lambda: None) -> Job:
-        text = GrowingText(lm.tokenizer, "", [], engine.ends, 400, False)
+        text = GrowingText(lm.tokenizer, "", [], 400, False)
         ids = np.array(prompt, np.int32)
         return Job(ids, 1, Sampling(), None, [text], 0, False, notify, time.monotonic() + 60)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
@@ -51,7 +52,7 @@ class Service:
 
     @asynccontextmanager
     async def running(self, _: FastAPI) -> AsyncIterator[None]:
-        self._engine = Engine(self._lm, self._limits, self.metrics)
+        self._engine, self._bell = Engine(self._lm, self._limits, self.metrics), _Bell(asyncio.get_running_loop())
         try:
             yield
         finally:
@@ -78,10 +79,9 @@ class Service:
     async def complete(self, body: CompletionRequest, request: Request) -> Response:
         self.check_name(body.model)
         assert self._engine is not None
-        loop, changed = asyncio.get_running_loop(), asyncio.Event()
-        notify = partial(_set_from_thread, loop, changed)
-        # What takes time with long texts is done by threads, so that others are not held up.
-        completion = await anyio.to_thread.run_sync(Completion, body, self._engine, self.name, notify)
+        changed = asyncio.Event()
+        notify = partial(self._bell.ring, changed)
+        completion = await _apart(body.is_long, partial(Completion, body, self._engine, self.name, notify))
         try:
             self._engine.submit(*completion.jobs)
         except BusyError as error:
@@ -99,7 +99,7 @@ class Service:
         completion.cancel()
         if completion.error is not None:
             raise RequestError(str(completion.error), status=500)
-        return await anyio.to_thread.run_sync(lambda: PlainJSON(completion.response()))
+        return await _apart(completion.is_long, lambda: PlainJSON(completion.response()))
 
     async def score(self, body: ScoreRequest) -> dict[str, Any]:
         self.check_name(body.model)
@@ -205,9 +205,22 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         return (files(__package__) / "page.html").read_text(encoding="utf-8")
 
 
-def _set_from_thread(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    with suppress(RuntimeError):  # the loop is closed: nobody waits
-        loop.call_soon_threadsafe(event.set)
+class _Bell:
+    """Sets events from another thread. What it sets until the loop has come to it costs one system call."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop):
+        self._loop = loop
+        self._rung: deque[asyncio.Event] = deque()
+
+    def ring(self, event: asyncio.Event) -> None:
+        self._rung.append(event)
+        if len(self._rung) == 1:
+            with suppress(RuntimeError):  # the loop is closed: nobody waits
+                self._loop.call_soon_threadsafe(self._answer)
+
+    def _answer(self) -> None:
+        while self._rung:
+            self._rung.popleft().set()
 
 
 class _EventStream(StreamingResponse):
@@ -224,21 +237,21 @@ class _EventStream(StreamingResponse):
             self._completion.cancel()
 
 
+async def _apart(long: bool, work: Callable[[], T]) -> T:
+    """Do it in a thread where it takes time, so that others are not held up; to pass it there takes time too."""
+    return await anyio.to_thread.run_sync(work) if long else work()
+
+
 async def _until(completion: Completion, changed: asyncio.Event, request: Request) -> None:
     """Until the completion is done, or nobody waits for it any more."""
-    done = asyncio.ensure_future(_wait(completion, changed))
     gone = asyncio.ensure_future(_disconnected(request))
+    gone.add_done_callback(lambda _: changed.set())
     try:
-        await asyncio.wait({done, gone}, return_when=asyncio.FIRST_COMPLETED)
+        while not completion.done and not gone.done():
+            await changed.wait()
+            changed.clear()
     finally:
-        for task in (done, gone):
-            task.cancel()
-
-
-async def _wait(completion: Completion, changed: asyncio.Event) -> None:
-    while not completion.done:
-        await changed.wait()
-        changed.clear()
+        gone.cancel()
 
 
 async def _disconnected(request: Request) -> None:

@@ -14,7 +14,7 @@ from ..language_model.generation import check_stops, make_sampling
 from ..text.tokenizer import encode_named
 from ..typing import Float, Ids
 from .engine import Engine, Job
-from .protocol import CompletionRequest, RequestError
+from .protocol import LONG, CompletionRequest, RequestError
 from .text import Drawn, GrowingText, TokenNames, TokenScore, TokenScores
 
 _LEAST_LOG_PROB = -9999.0  # JSON has no infinity
@@ -127,15 +127,13 @@ class Completion:
             stops = check_stops(() if request.stop is None else request.stop)
         except ValueError as error:
             raise RequestError(str(error)) from None
-        scored, ends = request.logprobs is not None, self._engine.ends
+        scored = request.logprobs is not None
         return Job(
             prompt=np.append(np.int32(tokenizer.bos_id), prompt.ids),
             seed=secrets.randbits(63) if request.seed is None else request.seed % 2**63,
             sampling=sampling,
             logit_bias=read_bias(self._lm, request.logit_bias, self._engine.banned),
-            texts=[
-                GrowingText(tokenizer, prompt.text, stops, ends, self.max_tokens, scored) for _ in range(self._drawn)
-            ],
+            texts=[GrowingText(tokenizer, prompt.text, stops, self.max_tokens, scored) for _ in range(self._drawn)],
             alternatives=min(request.logprobs or 0, tokenizer.vocabulary_size),
             streams=bool(request.stream),
             notify=notify,
@@ -166,6 +164,12 @@ class Completion:
             job.cancelled = True
 
     # Answers -----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_long(self) -> bool:
+        """Whether the answer takes time to write."""
+        told_of_each = 1 if self.request.logprobs is None else 4 + self.request.logprobs
+        return told_of_each * self.usage()["total_tokens"] > LONG
 
     def response(self) -> dict[str, Any]:
         """The whole answer."""
@@ -212,7 +216,7 @@ class Completion:
         tokens = [] if sent.begun or not echoed else self._prompt_scores.get(choice // self._wanted, [])
         logprobs = None
         if text.scores is not None:
-            new = text.scores.tokens[sent.tokens :]
+            new = text.scores[sent.tokens :]
             known = [t for t in new if (t.offset < len(whole) if reason else t.offset + len(t.text) <= len(whole))]
             sent.tokens += len(known)
             logprobs = self._logprobs(tokens, known, len(prompt.text))

@@ -102,7 +102,7 @@ class Engine:
         self._model: PackedModel = self.lm.weights.packed()
         self._cache = PrefixCache(self.limits.cache)
         # Ids that are never drawn; ids that end a text and are no part of it.
-        self.banned, self.ends = undrawn_ids(self.lm.tokenizer, self.lm.separate_texts)
+        self.banned, self._ends = undrawn_ids(self.lm.tokenizer, self.lm.separate_texts)
         self._thread = threading.Thread(target=self._run, name="recurlm engine", daemon=True)
         self._thread.start()
 
@@ -196,13 +196,16 @@ class Engine:
         rows, start = self._rows, time.perf_counter()
         steps = min(self._pace.steps(), max(row.text.left for row in rows))
         sampling, alternatives = [row.job.sampling for row in rows], max(row.job.alternatives for row in rows)
-        drawn = self._model.generate(self._state, steps, sampling, self.ends, alternatives=alternatives)
+        drawn = self._model.generate(self._state, steps, sampling, self._ends, alternatives=alternatives)
         seconds = time.perf_counter() - start
         self._pace.record(seconds, steps)
         before = sum(row.text.count for row in rows)
-        for row, ids, log_probs, other_ids, other_log_probs in zip(rows, *drawn, strict=True):
+        counts = np.count_nonzero(drawn[0] >= 0, axis=1).tolist()  # -1 is behind an end
+        for row, ended, n, ids, log_probs, other_ids, other_log_probs in zip(
+            rows, self._state.finished.tolist(), counts, *drawn, strict=True
+        ):
             wanted = row.job.alternatives
-            row.text.push(Drawn(ids, log_probs, other_ids[:, :wanted], other_log_probs[:, :wanted]))
+            row.text.push(Drawn(ids[:n], log_probs[:n], other_ids[:n, :wanted], other_log_probs[:n, :wanted]), ended)
         self.metrics.round(len(rows), steps, seconds, sum(row.text.count for row in rows) - before)
         self._release()
 

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictBool, S
 
 LEAST_ID, MOST_ID = 0, 2**31 - 1
 MOST_PROMPTS = 1024
+LONG = 4096  # characters or tokens that take a millisecond, about
 
 
 def _encodable(text: str) -> str:
@@ -63,6 +64,12 @@ class CompletionRequest(_Request):
     top_k: Annotated[StrictInt, Field(ge=0, le=MOST_ID)] | None = 0
     min_p: Annotated[Number, Field(ge=0, le=1)] | None = 0.0
     repetition_penalty: Annotated[Number, Field(ge=0.01, le=100)] | None = 1.0
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it takes time to read."""
+        parts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        return sum(1 if isinstance(part, int) else len(part) for part in parts) + len(self.logit_bias or ()) > LONG
 
 
 class ScoreRequest(_Request):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Literal, NamedTuple
@@ -39,9 +41,12 @@ class Drawn(NamedTuple):
     alternative_ids: Ids
     alternative_log_probs: Float
 
-    def first(self, count: int) -> Drawn:
+    def part(self, begin: int, end: int) -> Drawn:
         ids, log_probs, other_ids, other_log_probs = self
-        return Drawn(ids[:count], log_probs[:count], other_ids[:count], other_log_probs[:count])
+        return Drawn(ids[begin:end], log_probs[begin:end], other_ids[begin:end], other_log_probs[begin:end])
+
+    def first(self, count: int) -> Drawn:
+        return self.part(0, count)
 
     def alternatives(self) -> Iterator[list[tuple[int, float]]]:
         for ids, log_probs in zip(self.alternative_ids.tolist(), self.alternative_log_probs.tolist(), strict=True):
@@ -65,31 +70,30 @@ class TokenScores:
 
 
 class GrowingText:
-    """One continuation of a prompt, pushed to by the engine and read by whoever waits for it.
+    """One continuation of a prompt, pushed to by the engine and read by the one who waits for it.
+
+    Ids become text when it is asked for, so that the engine goes on at once; where a stop string may end it, they do so
+    as they come.
 
     Args:
         prompt: its text.
         stop: ends before any of these.
-        ends: ids that end the text and are no part of it.
         scored: whether ``scores`` are kept.
 
     Attributes:
-        text: what is certain of it so far.
         count: tokens drawn, with that of the end.
-        log_prob: of all of them.
         finish_reason: None as long as it grows.
     """
 
-    def __init__(
-        self, tokenizer: Tokenizer, prompt: str, stop: Sequence[str], ends: Ids, max_tokens: int, scored: bool
-    ):
+    def __init__(self, tokenizer: Tokenizer, prompt: str, stop: Sequence[str], max_tokens: int, scored: bool):
         self._stopped = StoppedText(tokenizer.decoder(prompt), stop)
-        self._stop, self._ends = stop, ends
+        self._stop = stop
         self._max_tokens = max_tokens
-        self.scores = TokenScores(tokenizer, prompt) if scored else None
-        self.text = ""
+        self._scores = TokenScores(tokenizer, prompt) if scored else None
+        self._unread: deque[Drawn] = deque()
+        self._log_probs: list[Float] = []
+        self._text = ""
         self.count = 0
-        self.log_prob = 0.0
         self.finish_reason: FinishReason | None = "length" if max_tokens == 0 else None
 
     @property
@@ -100,40 +104,63 @@ class GrowingText:
     def left(self) -> int:
         return self._max_tokens - self.count
 
-    def push(self, drawn: Drawn) -> None:
-        """What was drawn: more than is wanted, perhaps, and -1 behind an end."""
-        drawn = drawn.first(min(self.left, int(np.count_nonzero(drawn.ids >= 0))))
-        ended = len(drawn.ids) > 0 and bool(drawn.ids[-1] in self._ends)
-        kept = drawn.first(len(drawn.ids) - ended)
-        text, read = self._read(kept.ids)
-        if self._stopped.stopped:
-            drawn = kept = kept.first(read)
+    # The engine's side -------------------------------------------------------------------------------------------
+
+    def push(self, drawn: Drawn, ended: bool) -> None:
+        """What was drawn, more than is wanted, perhaps; ``ended``: the last of it is an end, which has no text."""
+        if len(drawn.ids) > self.left:
+            drawn, ended = drawn.first(self.left), False
+        kept = drawn.first(-1) if ended else drawn
+        if not self._stop:
+            self._unread.append(kept)
+        elif (read := self._read_until_stop(kept)) is not None:
+            drawn = kept.first(read)
+        self._log_probs.append(drawn.log_probs)
         self.count += len(drawn.ids)
-        self.log_prob += float(drawn.log_probs.sum(dtype=np.float64))
-        if self.scores is not None:  # before the text: who reads that finds its tokens
-            self.scores.push(kept)
-        self.text += text + self._stopped.push([], final=ended or self.left == 0)
         if ended or self._stopped.stopped:
             self.finish_reason = "stop"
         elif self.left == 0:
             self.finish_reason = "length"
 
-    def _read(self, ids: Ids) -> tuple[str, int]:
-        """The text of ``ids`` and how many there are, up to the one that completes a stop."""
-        if not self._stop:
-            return self._stopped.push(ids), len(ids)
-        text = ""
-        for place, token in enumerate(ids.tolist()):
-            text += self._stopped.push([token])
+    def _read_until_stop(self, drawn: Drawn) -> int | None:
+        """How many it takes to complete a stop, or None where none is complete."""
+        for place, token in enumerate(drawn.ids.tolist()):
+            if self._scores is not None:  # before the text: who reads that finds its tokens
+                self._scores.push(drawn.part(place, place + 1))
+            self._text += self._stopped.push([token])
             if self._stopped.stopped:
-                return text, place + 1
-        return text, len(ids)
+                return place + 1
+        return None
 
     def cut(self) -> None:
         """End as it is."""
         if not self.finished:
-            self.text += self._stopped.push([], final=True)
             self.finish_reason = "length"
+
+    # The reader's side -------------------------------------------------------------------------------------------
+
+    @property
+    def text(self) -> str:
+        """What is certain of it so far."""
+        finished = self.finished  # first: the engine may go on
+        while self._unread:
+            drawn = self._unread.popleft()
+            if self._scores is not None:
+                self._scores.push(drawn)
+            self._text += self._stopped.push(drawn.ids)
+        if finished:
+            self._text += self._stopped.push([], final=True)
+        return self._text
+
+    @property
+    def scores(self) -> list[TokenScore] | None:
+        """The tokens of ``text``, and perhaps more; None where they are not kept."""
+        return None if self._scores is None else self._scores.tokens
+
+    @property
+    def log_prob(self) -> float:
+        """Of all tokens, by the model itself."""
+        return math.fsum(float(each.sum(dtype=np.float64)) for each in self._log_probs)
 
 
 class TokenNames:
