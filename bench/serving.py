@@ -27,7 +27,6 @@ from recurlm.precision import PRECISIONS
 
 CONFIGS = {"char-512x2": {"units": 512, "layers": 2}, "char-128": {"units": 128, "layers": 1}}
 CHARACTERS = "".join(map(chr, range(32, 97)))  # as many as tiny-shakespeare has
-TOKENS = 256  # of a request
 
 
 @dataclass
@@ -77,19 +76,20 @@ def server(folder: Path, streams: int) -> Iterator[str]:
             process.terminate()
 
 
-def run(netloc: str, clients: int, seconds: float) -> Load:
+def run(netloc: str, clients: int, seconds: float, tokens: int) -> Load:
+    """Every client asks for so many tokens, and again as soon as it has them."""
     load, lock, start = Load(), threading.Lock(), time.perf_counter()
 
     def work(seed: int) -> None:
         connection = http.client.HTTPConnection(netloc)
         while (begun := time.perf_counter()) < start + seconds:
             seed += clients
-            body = json.dumps({"prompt": "ROMEO: ", "max_tokens": TOKENS, "seed": seed})
+            body = json.dumps({"prompt": "ROMEO: ", "max_tokens": tokens, "seed": seed})
             connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
             answer = json.load(connection.getresponse())
             with lock:
                 load.tokens += answer["usage"]["completion_tokens"]
-                load.seconds_per_token.append((time.perf_counter() - begun) / TOKENS)
+                load.seconds_per_token.append((time.perf_counter() - begun) / tokens)
         connection.close()
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(clients)]
@@ -110,6 +110,7 @@ def main() -> int:
     parser.add_argument("--config", choices=CONFIGS, default="char-512x2")
     parser.add_argument("--precision", choices=PRECISIONS, default="int8")
     parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--tokens", type=int, default=1024, help="of a request")
     parser.add_argument("--seconds", type=float, default=4.0, help="of a turn")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
@@ -117,9 +118,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder:
         save_model(options.config, options.precision, Path(folder) / "model")
         with server(Path(folder) / "model", options.clients) as netloc:
-            run(netloc, 1, 1.0)
+            run(netloc, 1, 1.0, options.tokens)
             loads = [
-                [run(netloc, clients, options.seconds) for clients in (1, options.clients)]
+                [run(netloc, clients, options.seconds, options.tokens) for clients in (1, options.clients)]
                 for _ in range(options.rounds)
             ]
     alone, together = zip(*loads, strict=True)
