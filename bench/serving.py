@@ -87,9 +87,12 @@ def run(netloc: str, clients: int, seconds: float, tokens: int) -> Load:
             body = json.dumps({"prompt": "ROMEO: ", "max_tokens": tokens, "seed": seed})
             connection.request("POST", "/v1/completions", body, {"Content-Type": "application/json"})
             answer = json.load(connection.getresponse())
+            if "usage" not in answer:
+                raise RuntimeError(answer)
+            drawn = answer["usage"]["completion_tokens"]
             with lock:
-                load.tokens += answer["usage"]["completion_tokens"]
-                load.seconds_per_token.append((time.perf_counter() - begun) / tokens)
+                load.tokens += drawn
+                load.seconds_per_token.append((time.perf_counter() - begun) / drawn)
         connection.close()
 
     threads = [threading.Thread(target=work, args=(seed,)) for seed in range(clients)]

@@ -115,15 +115,15 @@ LayerStack::LayerStack(Workspace::Frame& frame, const PackedModel& model, const 
     sequence.quantized_h = buffers.quantized[l];
     if (l > 0) sequence.quantized_x = buffers.quantized[l - 1];
     layers_.push_back({CellRun(frame, layer.spec, sequence, looked_up ? model.table() : nullptr),
-                       layer.with_room(frame, threads), buffers.quantized[l]});
+                       layer.with_room(frame, threads)});
     outputs_ = buffers.h[l] + (reverse ? 0 : buffers.batch * layer.spec.units);
   }
 }
 
 void LayerStack::Bound::quantize_state(Team& team, index slot) const {
+  const QuantizedRows& quantized = run.sequence.quantized_h;
   if (!quantized.data) return;
-  const index batch = run.sequence.batch;
-  quantize(team, {run.sequence.h + slot * run.state_size(), batch, run.spec.units}, quantized);
+  quantize(team, {run.sequence.h + slot * run.state_size(), run.sequence.batch, run.spec.units}, quantized);
   team.barrier();
 }
 
@@ -138,8 +138,7 @@ void LayerStack::run(Team& team, bool placed) const {
 Operand LayerStack::output_rows(index row, index rows) const {
   const Bound& top = layers_.back();
   const index units = top.run.spec.units;
-  return Operand::row_major({outputs_ + row * units, rows, units},
-                            top.quantized.data ? top.quantized.at(row) : QuantizedRows());
+  return Operand::row_major({outputs_ + row * units, rows, units}, top.run.sequence.quantized_h.at(row));
 }
 
 const float* run_layers(Workspace::Frame& frame, const PackedModel& model, const StackBuffers& buffers) {

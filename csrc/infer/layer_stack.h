@@ -54,7 +54,6 @@ class LayerStack {
   struct Bound {
     CellRun run;
     PackedCell weights;
-    QuantizedRows quantized;  // of the state, or none
 
     void quantize_state(Team& team, index slot) const;
   };

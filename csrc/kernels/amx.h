@@ -95,7 +95,7 @@ RECURLM_INLINE void copy_line(const char* from, index floats, char* to) {
   store(reinterpret_cast<float*>(to), load_n(reinterpret_cast<const float*>(from), floats));
 }
 
-// Sums += A B, and after each step beside(). Of the last groups, where they fill no tile, copies are multiplied, with zeros
+// Sums += A B, and after each whole step beside(). Of the last groups, where they fill no tile, copies are multiplied, with zeros
 // behind them.
 template <typename Element, bool two, typename Beside>
 RECURLM_INLINE void multiply_tiles(TileOperands o, index groups, Beside&& beside) {
@@ -188,12 +188,13 @@ class LeavingSums {
 
   template <int tile>
   RECURLM_INLINE void take(index row, index rows, index half) {
-    if (tile == upper_left) begin(row, half);
+    if constexpr (tile == upper_left) begin(row, half);
     end_ = row + rows;
     store_tile<tile>(room_[row - begin_] + half % 2 * half_width, panel_width * static_cast<index>(sizeof(std::int32_t)));
   }
   RECURLM_INLINE void store_some(index count) {
     const index row = next_, rows = end_ - row < count ? end_ - row : count;
+    if (rows <= 0) return;
     next_ += rows;
     for (int h = 0; h < 2; ++h) {
       const Half half = halves_[h];
@@ -236,7 +237,7 @@ void gemm_int8_by_tiles(const GemmInt8& g) {
   const auto begin = [](auto tile, index, index, index) { zero_tile<decltype(tile)::number>(); };
   const auto end = [&](auto tile, index row, index rows, index half) {
     constexpr int number = decltype(tile)::number;
-    if (number == upper_left) sums.store_rest();
+    if constexpr (number == upper_left) sums.store_rest();
     sums.take<number>(row, rows, half);
   };
   multiply_by_tiles<std::int8_t>(g, groups, begin, [&] { sums.store_some(rows_beside); }, end);

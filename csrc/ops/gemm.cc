@@ -91,7 +91,7 @@ void multiply_rounding(const Team& team, const Product& p, const Rectangle& at, 
 
 QuantizedRows quantized(const Team& team, const Product& p, index first, index count) {
   if (p.a.quantized.data) return p.a.quantized.at(first);
-  const QuantizedRows room = p.b.quantized.at(team.id * quantized_rows);
+  const QuantizedRows room = p.b.quantized_room.at(team.id * quantized_rows);
   kernels::table().quantize_rows(count, p.a.depth, p.a.data + first * p.a.row, p.a.row, room.data, room.row, room.scales);
   return room;
 }
@@ -188,7 +188,7 @@ void RightOperand::take_rounded(Workspace::Frame& frame, index rows, int threads
 
 RightOperand::RightOperand(Workspace::Frame& frame, const PackedWeights& weights, int threads) : packed(weights) {
   if (weights.precision != Precision::int8) return;
-  quantized = QuantizedRows::take(frame, threads * quantized_rows, weights.depth);
+  quantized_room = QuantizedRows::take(frame, threads * quantized_rows, weights.depth);
 }
 
 QuantizedRows QuantizedRows::take(Workspace::Frame& frame, index rows, index depth) {
@@ -199,7 +199,8 @@ QuantizedRows QuantizedRows::take(Workspace::Frame& frame, index rows, index dep
 void quantize(const Team& team, ConstMatrixView rows, const QuantizedRows& to) {
   const Range share = team.share(rows.rows);
   const QuantizedRows own = to.at(share.begin);
-  kernels::table().quantize_rows(share.end - share.begin, rows.cols, rows.row(share.begin), rows.cols, own.data, own.row, own.scales);
+  kernels::table().quantize_rows(share.end - share.begin, rows.cols, rows.row(share.begin), rows.cols, own.data, own.row,
+                                 own.scales);
 }
 
 void RightOperand::prepare(const Team& team) const {
@@ -213,7 +214,7 @@ Product rows_of(const Team& team, const Product& p, index row, index rows) {
   if (!rounded.data || rows > rounded.rows || p.a.depth > depth_block) {
     part.a.data += row * p.a.row;
     part.a.rows = rows;
-    if (p.a.quantized.data) part.a.quantized = p.a.quantized.at(row);
+    part.a.quantized = p.a.quantized.at(row);
     return part;
   }
   bfloat16* room = rounded.of_thread(team.id);

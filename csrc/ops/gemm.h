@@ -14,7 +14,7 @@ struct QuantizedRows {
   index row = 0;  // from one row to the next
 
   static QuantizedRows take(Workspace::Frame& frame, index rows, index depth);
-  QuantizedRows at(index r) const { return {data + r * row, scales + r, row}; }
+  QuantizedRows at(index r) const { return data ? QuantizedRows{data + r * row, scales + r, row} : QuantizedRows(); }
 };
 
 // The left operand, (rows, depth): float32, or rounded to bfloat16 row by row with whole pairs.
@@ -77,7 +77,7 @@ struct RightOperand {
   PackedWeights packed{};
   Packable source{};
   PackedWeights room{};     // a block of a panel for each thread; none where B is packed
-  QuantizedRows quantized;  // for int8: room for a few rows for each thread
+  QuantizedRows quantized_room;  // for int8: a few rows for each thread
   RoundedRows rounded;      // for bfloat16 in training
 
  private:

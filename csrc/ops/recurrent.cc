@@ -22,8 +22,8 @@ CellKernel backward_kernel(CellKind kind) {
 }
 
 Product input_product(const CellRun& run, const PackedCell& weights) {
-  return {Operand::row_major(run.sequence.x, run.sequence.quantized_x), weights.kernel, {run.inputs.data, panel_width, run.input_targets}, Init::bias,
-          weights.bias};
+  return {Operand::row_major(run.sequence.x, run.sequence.quantized_x), weights.kernel,
+          {run.inputs.data, panel_width, run.input_targets}, Init::bias, weights.bias};
 }
 
 // A single step multiplies its inputs beside its states, which saves a barrier: a third of a decoding step of a small model.

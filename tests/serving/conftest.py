@@ -19,7 +19,9 @@ from tests.python import samples
 def running(lm: LanguageModel, limits: Limits | None = None) -> Iterator[str]:
     """The URL of a server of ``lm``, which is called "cats"."""
     app = make_app(lm, "cats", limits)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", ws="none", timeout_graceful_shutdown=5))
+    server = uvicorn.Server(
+        uvicorn.Config(app, port=0, http="h11", log_level="warning", ws="none", timeout_graceful_shutdown=5)
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

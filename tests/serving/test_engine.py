@@ -14,7 +14,8 @@ from recurlm._core import Sampling
 from recurlm.serving import Limits
 from recurlm.serving.engine import BusyError, Engine, Job
 from recurlm.serving.metrics import Metrics
-from recurlm.serving.text import GrowingText
+from recurlm.serving.text import Drawn, GrowingText
+from recurlm.text.tokenizers import ByteTokenizer
 
 from .conftest import running
 
@@ -93,11 +94,34 @@ def test_a_job_that_cannot_begin_is_no_affair_of_the_others(lm: LanguageModel) -
     assert ends.wait(30)
     assert isinstance(bad.error, IndexError)
     assert good.error is None
-    assert good.texts[0].text == lm.generate(lm.tokenizer.tokens[1], 400, seed=1)
+    assert good.texts[0].read() == lm.generate(lm.tokenizer.tokens[1], 400, seed=1)
     engine.close()
     assert not engine.alive
     with pytest.raises(BusyError, match="shutting down"):
         engine.submit(job([0]))
+
+
+@pytest.mark.parametrize(
+    ("stop", "pieces", "text", "count", "reason"),
+    [
+        ([], [b"the ", b"cat", b" sat"], "the cat s", 9, "length"),
+        ([], [b"the c", b"\xc5"], "the c\ufffd", 6, "length"),
+        (["cat"], [b"the c", b"at sat"], "the ", 7, "stop"),
+        (["\ufffd"], [b"the cat ", b"\xc5"], "the cat ", 9, "stop"),
+        (["sit"], [b"the cat s"], "the cat s", 9, "length"),
+    ],
+    ids=str,
+)
+def test_a_growing_text(stop: list[str], pieces: list[bytes], text: str, count: int, reason: str) -> None:
+    """Of 9 bytes at most; what the last of them leaves open may complete a stop."""
+    growing = GrowingText(ByteTokenizer(), "", stop, 9, False)
+    for piece in pieces:
+        ids = np.frombuffer(piece, np.uint8).astype(np.int32)
+        none = np.empty((len(ids), 0), np.int32)
+        growing.push(Drawn(ids, np.full(len(ids), -1, np.float32), none, none.astype(np.float32)), False)
+    growing.cut()  # where it is not at its end
+    assert (growing.read(), growing.count, growing.finish_reason) == (text, count, reason)
+    assert growing.log_prob == -count
 
 
 def test_prompts_are_kept(http: httpx.Client) -> None:

@@ -173,9 +173,10 @@ def test_clients_that_vanish(address: str) -> None:
         (raw(b"%x\r\n" % 30_000 + b" " * 30_000 + b"\r\n0\r\n\r\n", b"Transfer-Encoding: chunked"), b"413"),
         (b"\x16\x03\x01\x02\x00\x01", b"400"),
         (raw(b"", b"X: " + b"a" * 200_000), b"4"),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX: " + b"a" * 200_000 + b"\r\n\r\n", b"4"),
         (raw(b"{}", b"Content-Length: 2").replace(b"localhost", b"evil.example"), b"400"),
     ],
-    ids=range(7),
+    ids=range(8),
 )
 def test_requests_that_are_no_http(address: str, data: bytes, status: bytes) -> None:
     assert send_raw(address, data, read=100).split(b" ")[1].startswith(status)

@@ -48,11 +48,12 @@ class Service:
         self.name, self._lm, self._limits, self.metrics = name, lm, limits, metrics
         self._created = int(time.time())
         self._engine: Engine | None = None
+        self._bell = _Bell()
         self._scoring = anyio.CapacityLimiter(1)  # one at a time: each uses all cores
 
     @asynccontextmanager
     async def running(self, _: FastAPI) -> AsyncIterator[None]:
-        self._engine, self._bell = Engine(self._lm, self._limits, self.metrics), _Bell(asyncio.get_running_loop())
+        self._engine = Engine(self._lm, self._limits, self.metrics)
         try:
             yield
         finally:
@@ -80,8 +81,8 @@ class Service:
         self.check_name(body.model)
         assert self._engine is not None
         changed = asyncio.Event()
-        notify = partial(self._bell.ring, changed)
-        completion = await _apart(body.is_long, partial(Completion, body, self._engine, self.name, notify))
+        notify = partial(self._bell.ring, asyncio.get_running_loop(), changed)
+        completion = await _in_thread_if(body.is_long, partial(Completion, body, self._engine, self.name, notify))
         try:
             self._engine.submit(*completion.jobs)
         except BusyError as error:
@@ -99,7 +100,7 @@ class Service:
         completion.cancel()
         if completion.error is not None:
             raise RequestError(str(completion.error), status=500)
-        return await _apart(completion.is_long, lambda: PlainJSON(completion.response()))
+        return await _in_thread_if(completion.is_long, lambda: PlainJSON(completion.response()))
 
     async def score(self, body: ScoreRequest) -> dict[str, Any]:
         self.check_name(body.model)
@@ -206,19 +207,21 @@ def _add_routes(app: FastAPI, service: Service) -> None:
 
 
 class _Bell:
-    """Sets events from another thread. What it sets until the loop has come to it costs one system call."""
+    """Sets events from other threads. All that are set until the loop has come to them cost one system call."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop):
-        self._loop = loop
+    def __init__(self) -> None:
         self._rung: deque[asyncio.Event] = deque()
+        self._called = False
 
-    def ring(self, event: asyncio.Event) -> None:
+    def ring(self, loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
         self._rung.append(event)
-        if len(self._rung) == 1:
+        if not self._called:
+            self._called = True
             with suppress(RuntimeError):  # the loop is closed: nobody waits
-                self._loop.call_soon_threadsafe(self._answer)
+                loop.call_soon_threadsafe(self._answer)
 
     def _answer(self) -> None:
+        self._called = False  # first: what is rung from here on calls again
         while self._rung:
             self._rung.popleft().set()
 
@@ -237,7 +240,7 @@ class _EventStream(StreamingResponse):
             self._completion.cancel()
 
 
-async def _apart(long: bool, work: Callable[[], T]) -> T:
+async def _in_thread_if(long: bool, work: Callable[[], T]) -> T:
     """Do it in a thread where it takes time, so that others are not held up; to pass it there takes time too."""
     return await anyio.to_thread.run_sync(work) if long else work()
 

@@ -59,7 +59,8 @@ def read_bias(lm: LanguageModel, bias: dict[str, float] | None, banned: Ids) -> 
     size = lm.tokenizer.vocabulary_size
     if not all(key.isascii() and key.isdigit() and len(key) < 11 and int(key) < size for key in bias):
         raise RequestError(f"logit_bias must have ids below {size} as its keys", param="logit_bias")
-    chosen = {int(key): value for key, value in bias.items() if int(key) not in banned}
+    never = frozenset(banned.tolist())
+    chosen = {int(key): value for key, value in bias.items() if int(key) not in never}
     return np.array(list(chosen), np.int32), np.array(list(chosen.values()), np.float32)
 
 
@@ -80,6 +81,7 @@ class Completion:
         self._wanted = request.n or 1
         self._drawn = request.best_of or self._wanted
         self._prompts = self._read_prompts()
+        self._bias = read_bias(self._lm, request.logit_bias, self._engine.banned)
         self._prompt_scores: dict[int, list[TokenScore]] = {}
         self.jobs = [self._job(prompt, notify) for prompt in self._prompts]
         self._sent = {choice: _Sent() for choice in range(len(self._prompts) * self._wanted)}
@@ -132,7 +134,7 @@ class Completion:
             prompt=np.append(np.int32(tokenizer.bos_id), prompt.ids),
             seed=secrets.randbits(63) if request.seed is None else request.seed % 2**63,
             sampling=sampling,
-            logit_bias=read_bias(self._lm, request.logit_bias, self._engine.banned),
+            logit_bias=self._bias,
             texts=[GrowingText(tokenizer, prompt.text, stops, self.max_tokens, scored) for _ in range(self._drawn)],
             alternatives=min(request.logprobs or 0, tokenizer.vocabulary_size),
             streams=bool(request.stream),
@@ -168,7 +170,8 @@ class Completion:
     @property
     def is_long(self) -> bool:
         """Whether the answer takes time to write."""
-        told_of_each = 1 if self.request.logprobs is None else 4 + self.request.logprobs
+        # As much as a character: what is told of a token, each of its alternatives.
+        told_of_each = 1 if self.request.logprobs is None else 20 * (1 + self.request.logprobs)
         return told_of_each * self.usage()["total_tokens"] > LONG
 
     def response(self) -> dict[str, Any]:
@@ -181,7 +184,7 @@ class Completion:
         usage = {"usage": None} if self._includes_usage else {}
         for choice, text in self._texts():
             finished, sent = text.finished, self._sent[choice]
-            if not sent.finished and (finished or not sent.begun or len(text.text) > sent.length):
+            if not sent.finished and (finished or not sent.begun or len(text.read()) > sent.length):
                 yield {**self._head(), "choices": [self._choice(choice, text, sent)], **usage}
 
     def last_event(self) -> dict[str, Any] | None:
@@ -211,7 +214,7 @@ class Completion:
     def _choice(self, choice: int, text: GrowingText, sent: _Sent) -> dict[str, Any]:
         """What of a text was not sent yet."""
         prompt = self._prompts[choice // self._wanted]
-        reason, whole = text.finish_reason, text.text  # in this order: the engine may go on
+        reason, whole = text.finish_reason, text.read()  # in this order: the engine may go on
         echoed = prompt.text if self.request.echo else ""
         tokens = [] if sent.begun or not echoed else self._prompt_scores.get(choice // self._wanted, [])
         logprobs = None

@@ -205,7 +205,8 @@ class Engine:
             rows, self._state.finished.tolist(), counts, *drawn, strict=True
         ):
             wanted = row.job.alternatives
-            row.text.push(Drawn(ids[:n], log_probs[:n], other_ids[:n, :wanted], other_log_probs[:n, :wanted]), ended)
+            own = ids[:n], log_probs[:n], other_ids[:n, :wanted], other_log_probs[:n, :wanted]
+            row.text.push(Drawn(*(each.copy() for each in own)), ended)  # a part would keep the whole alive
         self.metrics.round(len(rows), steps, seconds, sum(row.text.count for row in rows) - before)
         self._release()
 

@@ -69,7 +69,8 @@ class CompletionRequest(_Request):
     def is_long(self) -> bool:
         """Whether it takes time to read."""
         parts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
-        return sum(1 if isinstance(part, int) else len(part) for part in parts) + len(self.logit_bias or ()) > LONG
+        size = sum(1 if isinstance(part, int) else len(part) for part in parts)
+        return size * max(self.n or 1, self.best_of or 1) + len(self.logit_bias or ()) > LONG
 
 
 class ScoreRequest(_Request):

@@ -52,6 +52,7 @@ def serve(
             log_level="warning",
             access_log=False,
             server_header=False,
+            http="h11",  # which bounds the head of a request; httptools takes any
             ws="none",
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=2 * _GRACE_SECONDS,  # never: all has ended by then

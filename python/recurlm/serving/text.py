@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -72,8 +71,8 @@ class TokenScores:
 class GrowingText:
     """One continuation of a prompt, pushed to by the engine and read by the one who waits for it.
 
-    Ids become text when it is asked for, so that the engine goes on at once; where a stop string may end it, they do so
-    as they come.
+    Ids become text when they are read, so that the engine goes on at once; what was pushed is all that the two have in
+    common. Where a stop string may end the text, the engine turns ids into text as they come and the reader only looks.
 
     Args:
         prompt: its text.
@@ -82,6 +81,8 @@ class GrowingText:
 
     Attributes:
         count: tokens drawn, with that of the end.
+        log_prob: of all of them, by the model itself.
+        scores: the tokens of what ``read`` gave, and perhaps more; None where they are not kept.
         finish_reason: None as long as it grows.
     """
 
@@ -91,9 +92,9 @@ class GrowingText:
         self._max_tokens = max_tokens
         self._scores = TokenScores(tokenizer, prompt) if scored else None
         self._unread: deque[Drawn] = deque()
-        self._log_probs: list[Float] = []
         self._text = ""
         self.count = 0
+        self.log_prob = 0.0
         self.finish_reason: FinishReason | None = "length" if max_tokens == 0 else None
 
     @property
@@ -104,33 +105,42 @@ class GrowingText:
     def left(self) -> int:
         return self._max_tokens - self.count
 
+    @property
+    def scores(self) -> list[TokenScore] | None:
+        return None if self._scores is None else self._scores.tokens
+
     # The engine's side -------------------------------------------------------------------------------------------
 
     def push(self, drawn: Drawn, ended: bool) -> None:
         """What was drawn, more than is wanted, perhaps; ``ended``: the last of it is an end, which has no text."""
         if len(drawn.ids) > self.left:
             drawn, ended = drawn.first(self.left), False
-        kept = drawn.first(-1) if ended else drawn
-        if not self._stop:
+        kept = drawn.first(len(drawn.ids) - ended)
+        stopped = False
+        if self._stop:
+            final = ended or len(drawn.ids) == self.left
+            if (read := self._read_until_stop(kept, final)) is not None:
+                drawn, stopped = kept.first(read), True
+        else:
             self._unread.append(kept)
-        elif (read := self._read_until_stop(kept)) is not None:
-            drawn = kept.first(read)
-        self._log_probs.append(drawn.log_probs)
+        self.log_prob += float(drawn.log_probs.sum(dtype=np.float64))
         self.count += len(drawn.ids)
-        if ended or self._stopped.stopped:
+        if ended or stopped:
             self.finish_reason = "stop"
         elif self.left == 0:
             self.finish_reason = "length"
 
-    def _read_until_stop(self, drawn: Drawn) -> int | None:
-        """How many it takes to complete a stop, or None where none is complete."""
+    def _read_until_stop(self, drawn: Drawn, final: bool) -> int | None:
+        """How many it takes to complete a stop, or None where none is complete; ``final``: nothing comes after them."""
         for place, token in enumerate(drawn.ids.tolist()):
             if self._scores is not None:  # before the text: who reads that finds its tokens
                 self._scores.push(drawn.part(place, place + 1))
             self._text += self._stopped.push([token])
             if self._stopped.stopped:
                 return place + 1
-        return None
+        if final:
+            self._text += self._stopped.push([], final=True)
+        return len(drawn.ids) if self._stopped.stopped else None
 
     def cut(self) -> None:
         """End as it is."""
@@ -139,9 +149,8 @@ class GrowingText:
 
     # The reader's side -------------------------------------------------------------------------------------------
 
-    @property
-    def text(self) -> str:
-        """What is certain of it so far."""
+    def read(self) -> str:
+        """What is certain of the text so far."""
         finished = self.finished  # first: the engine may go on
         while self._unread:
             drawn = self._unread.popleft()
@@ -151,16 +160,6 @@ class GrowingText:
         if finished:
             self._text += self._stopped.push([], final=True)
         return self._text
-
-    @property
-    def scores(self) -> list[TokenScore] | None:
-        """The tokens of ``text``, and perhaps more; None where they are not kept."""
-        return None if self._scores is None else self._scores.tokens
-
-    @property
-    def log_prob(self) -> float:
-        """Of all tokens, by the model itself."""
-        return math.fsum(float(each.sum(dtype=np.float64)) for each in self._log_probs)
 
 
 class TokenNames:

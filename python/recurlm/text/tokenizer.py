@@ -152,6 +152,8 @@ class Tokenizer(ABC):
         array = np.asarray(ids)
         if array.size and array.dtype.kind not in "iu":
             raise TypeError(f"ids must be integers, got {array.dtype}")
+        if array.ndim != 1:
+            raise TypeError(f"ids must be a sequence, got an array of shape {array.shape}")
         checked: list[int] = array.tolist()
         if checked and not (min(checked) >= 0 and max(checked) < self.vocabulary_size):
             place = next(i for i, each in enumerate(checked) if not 0 <= each < self.vocabulary_size)
