@@ -5,7 +5,9 @@ import json
 import os
 import random
 import socket
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +182,47 @@ def test_clients_that_vanish(address: str) -> None:
 )
 def test_requests_that_are_no_http(address: str, data: bytes, status: bytes) -> None:
     assert send_raw(address, data, read=100).split(b" ")[1].startswith(status)
+
+
+def _filler(bytes_: int) -> bytes:
+    return b"".join(b"X-%d: %s\r\n" % (i, b"a" * 90) for i in range(bytes_ // 100))
+
+
+@pytest.mark.parametrize("pieces", [1, 40])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"GET /", b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"),
+        (b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n", _filler(70_000) + b"\r\n"),
+        (raw(b"2\r\n{}\r\n0\r\n", b"Transfer-Encoding: chunked"), _filler(400_000)),
+    ],
+    ids=["address", "head", "end"],
+)
+def test_what_is_no_body_has_bounds(address: str, before: bytes, after: bytes, pieces: int) -> None:
+    """However it comes, and whether or not it ends."""
+    url = httpx.URL(address)
+    with socket.create_connection((url.host, url.port), timeout=20) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(before)
+        size = -(-len(after) // pieces)
+        with suppress(OSError):  # the server may have closed it
+            for start in range(0, len(after), size):
+                connection.sendall(after[start : start + size])
+                time.sleep(0.002)
+        with suppress(ConnectionResetError):
+            assert b" 400 " in connection.recv(100_000)
+
+
+def test_heads_that_are_long_but_not_too_long(address: str) -> None:
+    body = b"".join(b"1\r\n%c\r\n" % byte for byte in b'{"max_tokens": 1' + b" " * 15_000 + b"}") + b"0\r\n\r\n"
+    long = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + _filler(60_000) + b"\r\n"
+    url = httpx.URL(address)
+    with socket.create_connection((url.host, url.port), timeout=20) as connection:
+        connection.sendall(raw(body, b"Transfer-Encoding: chunked") + 3 * long)
+        answers = b""
+        while answers.count(b"HTTP/1.1 200 OK") < 4:
+            answers += (more := connection.recv(100_000))
+            assert more, answers
 
 
 @pytest.mark.parametrize(

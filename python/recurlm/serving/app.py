@@ -25,7 +25,7 @@ from ..text.tokenizer import encode_named
 from ..typing import Ids
 from .completion import Completion
 from .engine import BusyError, Engine
-from .http import BodyLimit, Counted, PlainJSON, add_error_handlers, describe_errors, to_json
+from .http import BodyLimit, Counted, JSONRoute, PlainJSON, add_error_handlers, describe_errors, to_json
 from .limits import Limits
 from .metrics import Metrics
 from .protocol import CompletionRequest, RequestError, ScoreRequest
@@ -169,15 +169,16 @@ def _paths(app: FastAPI) -> Iterator[str]:
 
 
 def _add_routes(app: FastAPI, service: Service) -> None:
-    @app.post("/v1/completions", response_model=None)
     async def completions(body: CompletionRequest, request: Request) -> Response:
         """Continue prompts."""
         return await service.complete(body, request)
 
-    @app.post("/v1/score")
-    async def score(body: ScoreRequest) -> dict[str, Any]:
+    async def score(body: ScoreRequest, _: Request) -> Response:
         """Log-probabilities of texts, in nats."""
-        return await service.score(body)
+        return PlainJSON(await service.score(body))
+
+    for path, endpoint in (("/v1/completions", completions), ("/v1/score", score)):
+        app.router.add_api_route(path, endpoint, methods=["POST"], response_model=None, route_class_override=JSONRoute)
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:

@@ -11,6 +11,7 @@ import uvicorn
 
 from ..language_model import LanguageModel
 from .app import LOOPBACK, make_app
+from .connections import Connection
 from .limits import Limits
 
 _GRACE_SECONDS = 10  # for requests in flight when the server is told to end
@@ -52,7 +53,7 @@ def serve(
             log_level="warning",
             access_log=False,
             server_header=False,
-            http="h11",  # which bounds the head of a request; httptools takes any
+            http=Connection,
             ws="none",
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=2 * _GRACE_SECONDS,  # never: all has ended by then

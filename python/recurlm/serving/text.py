@@ -45,7 +45,7 @@ class Drawn(NamedTuple):
         return Drawn(ids[begin:end], log_probs[begin:end], other_ids[begin:end], other_log_probs[begin:end])
 
     def first(self, count: int) -> Drawn:
-        return self.part(0, count)
+        return self if count == len(self.ids) else self.part(0, count)
 
     def alternatives(self) -> Iterator[list[tuple[int, float]]]:
         for ids, log_probs in zip(self.alternative_ids.tolist(), self.alternative_log_probs.tolist(), strict=True):
