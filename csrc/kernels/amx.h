@@ -201,7 +201,7 @@ class LeavingSums {
       const std::int32_t* from = room_[row - begin_] + h * half_width;
       float* c = half.c + row * g_.c_row;
       for (index m = 0; m < rows; ++m, from += panel_width, c += g_.c_row)
-        half.scaling.store(g_.a_scales[row + m], _mm512_add_epi32(half.first, load_ints(from)), c);
+        half.scaling.store(g_, row + m, _mm512_add_epi32(half.first, load_ints(from)), c);
     }
   }
   RECURLM_INLINE void store_rest() { store_some(end_ - next_); }

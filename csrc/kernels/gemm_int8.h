@@ -127,18 +127,23 @@ RECURLM_INLINE void multiply_quad(const GemmInt8& g, const std::int8_t* a, const
 
 // How what has been summed up for `lanes` packed columns goes to C.
 struct Scaling {
-  vec scales, initial;
-  bool accumulates;
+  Init init;
+  vec scales, bias;
+  const float* initial;
   index width;
 
   Scaling() = default;
   RECURLM_INLINE Scaling(const GemmInt8& g, index column, index width)
-      : scales(load(g.b_scales + column)),
-        initial(g.init == Init::bias ? load(g.bias + column) : set1(0.0f)),
-        accumulates(g.init == Init::accumulate),
+      : init(g.init),
+        scales(load(g.b_scales + column)),
+        bias(init == Init::bias ? load(g.bias + column) : set1(0.0f)),
+        initial(init == Init::rows ? g.initial + column / panel_width * g.initial_panel + column % panel_width : nullptr),
         width(width) {}
-  RECURLM_INLINE void store(float a_scale, ints sums, float* c) const {
-    store_n(c, fmadd(to_float(sums), set1(a_scale) * scales, accumulates ? load_n(c, width) : initial), width);
+  RECURLM_INLINE void store(const GemmInt8& g, index row, ints sums, float* c) const {
+    const vec from = init == Init::accumulate ? load_n(c, width)
+                     : init == Init::rows     ? load(initial + g.initial_rows[row] * panel_width)
+                                              : bias;
+    store_n(c, fmadd(to_float(sums), set1(g.a_scales[row]) * scales, from), width);
   }
 };
 
@@ -159,7 +164,7 @@ __attribute__((noinline)) void int8_tile(const GemmInt8& g, index row, index pan
   for (int t = 0; t < T; ++t) to[t] = tile_columns_at(g.columns + 2 * (panel + t), first_column);
   each([&](int t, int m, int v, index column) {
     const Scaling scaling(g, column, to[t].width[v]);
-    scaling.store(g.a_scales[row + m], acc[t][m][v], g.c + (row + m) * g.c_row + to[t].offset[v]);
+    scaling.store(g, row + m, acc[t][m][v], g.c + (row + m) * g.c_row + to[t].offset[v]);
   });
 }
 

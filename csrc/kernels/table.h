@@ -15,7 +15,8 @@ struct Column {
   index width;
 };
 
-enum class Init { zero, accumulate, bias };
+// What a product is added to: rows are of int8 alone.
+enum class Init { zero, accumulate, bias, rows };
 
 struct bfloat16 {
   std::uint16_t bits;  // the upper half of a float32
@@ -62,6 +63,10 @@ struct GemmInt8 {
   const Column* columns;  // two for each panel
   Init init;
   const float* bias;
+  // Row m of C begins as row initial_rows[m] of packed panels, `initial_panel` apart.
+  const float* initial;
+  index initial_panel;
+  const std::int32_t* initial_rows;
 };
 
 // Int8 sums of more products than this could overflow: 127 * 127 * 2^17 < 2^31.

@@ -119,6 +119,11 @@ void multiply_int8(const Team& team, const Product& p, const Rectangle& at) {
     g.columns = p.c.columns + 2 * at.panel;
     g.init = p.init;
     g.bias = p.bias ? p.bias + column : nullptr;
+    if (p.init == Init::rows) {
+      g.initial = p.initial.panels.at(at.panel, 0);
+      g.initial_panel = p.initial.panels.stride;
+      g.initial_rows = p.initial.rows + first;
+    }
     kernels::table().gemm_int8(g);
   }
 }
@@ -210,6 +215,7 @@ void RightOperand::prepare(const Team& team) const {
 Product rows_of(const Team& team, const Product& p, index row, index rows) {
   Product part = p;
   part.c.data += row * p.c.row;
+  part.initial = p.initial.at(row);
   const RoundedRows& rounded = p.b.rounded;
   if (!rounded.data || rows > rounded.rows || p.a.depth > depth_block) {
     part.a.data += row * p.a.row;

@@ -84,12 +84,21 @@ struct RightOperand {
   void take_rounded(Workspace::Frame& frame, index rows, int threads);
 };
 
+// What the rows of a product by int8 are added to: each to one of the rows of packed panels.
+struct InitialRows {
+  Panels panels{};
+  const std::int32_t* rows = nullptr;
+
+  InitialRows at(index row) const { return rows ? InitialRows{panels, rows + row} : InitialRows(); }
+};
+
 struct Product {
   Operand a;
   RightOperand b;
   Target c;
   Init init = Init::zero;
   const float* bias = nullptr;
+  InitialRows initial{};
 };
 
 // This thread's share of the rows. Whoever multiplies them waits at a barrier first.

@@ -31,6 +31,11 @@ bool multiplies_inputs_in_step(const CellRun& run, const PackedCell& weights) {
   return run.sequence.steps == 1 && !run.sequence.rows && !run.spec.two_phase() && !weights.kernel.room.data;
 }
 
+// Products by int8 add the inputs' part of the sums themselves, from where it lies.
+bool adds_inputs(const CellRun& run, const PackedCell& weights) {
+  return run.sequence.rows && !run.spec.separate_recurrent_gates() && weights.recurrent_kernel.precision() == Precision::int8;
+}
+
 // h_t from h_{t-1}: a rectangle of (blocks of units, rows) is multiplied, then its gates are applied.
 void forward_loop(Team& team, const CellRun& run, const PackedCell& weights) {
   const CellSpec& spec = run.spec;
@@ -38,17 +43,18 @@ void forward_loop(Team& team, const CellRun& run, const PackedCell& weights) {
   const index batch = run.sequence.batch, granule = kernels::table().gemm_rows;
   const bool separate = spec.separate_recurrent_gates();
   const Panels& sums = separate ? run.saved.recurrent_gates : run.saved.gates;
-  const bool with_inputs = multiplies_inputs_in_step(run, weights);
+  const bool with_inputs = multiplies_inputs_in_step(run, weights), adds = adds_inputs(run, weights);
+  const Init init = separate ? Init::bias : adds ? Init::rows : Init::accumulate;
   for (index i = 0; i < run.sequence.steps; ++i) {
     const index t = run.step(i);
     const Product product{run.prev_h(t), weights.recurrent_kernel,
                           {sums.at(0, t * batch), panel_width, run.recurrent_gate_targets},
-                          separate ? Init::bias : Init::accumulate, weights.recurrent_bias};
+                          init, weights.recurrent_bias, run.input_rows(t)};
     for_share(team, spec.blocks(), batch, granule, [&](index block, index blocks, index row, index rows) {
       const Rectangle at{row, rows, block * spec.block_panels(), blocks * spec.block_panels()};
       if (with_inputs)
         multiply_rectangle(team, input_product(run, weights), at);
-      else
+      else if (!adds)
         run.place_inputs(t, block, blocks, row, rows);
       multiply_rectangle(team, product, at);
       for (index b = block; b < block + blocks; ++b) {

@@ -98,7 +98,8 @@ struct CellRun {
   Operand prev_h(index t) const;  // of a product
   // Makes it of the state that the i-th step in processing order left, or of the initial one where i is -1.
   void drop_state(index i, index unit, index units, index row, index rows) const;
-  // The input's part of the sums, from where equal inputs share it, to a tile of the saved gates.
+  // The input's part of the sums where equal inputs share it: where it is, and brought from there to a tile of the saved gates.
+  InitialRows input_rows(index t) const { return InitialRows{inputs, sequence.rows}.at(t * sequence.batch); }
   void place_inputs(index t, index block, index blocks, index row, index rows) const;
   kernels::CellTile tile(index t, index block, index row, index rows) const;
   kernels::CellTile tile(index t, index block, index row, index rows, const SequenceGradients& gradients) const;
