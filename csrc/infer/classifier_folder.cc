@@ -19,6 +19,7 @@ struct Config {
   bool reads_texts = false, masks = true;
   std::int32_t limit = 0;  // of ids
   StringTable labels;
+  index tags = 0;  // that its first layer can tell of steps, which nobody asks for here
 };
 
 void read_parameters(JsonReader& json, Config& config) {
@@ -86,6 +87,7 @@ Config read_config(std::string_view text) {
   Fields fields(json, {"format_version", "kind", "parameters", "classes", "input"});
   json.object([&](std::string_view key) {
     if (key == "precision") return static_cast<void>(config.precision = read_precision(json));
+    if (key == "tags") return static_cast<void>(config.tags = read_labels(json).size());
     if (key == format_of_models) refuse_model(json);
     if (!fields.knows(key)) return json.skip();
     switch (fields.take(key)) {
@@ -115,6 +117,10 @@ std::unique_ptr<PackedClassifier> read_network(const Config& config, index symbo
     if (config.bidirectional) layers.back().backward = stored.cell(both + ".backward_layer", spec);
   }
   const ClassifierOutput output{stored.matrix("classes.kernel", width, classes), stored.vector("classes.bias", {classes})};
+  if (config.tags > 0) {
+    stored.matrix("tags.kernel", width, config.tags);
+    stored.vector("tags.bias", {config.tags});
+  }
   stored.require_all_taken();
   return std::make_unique<PackedClassifier>(embedding, config.masks, layers, config.pooling, output);
 }

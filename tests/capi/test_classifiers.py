@@ -59,6 +59,16 @@ def test_texts(cell: str, bidirectional: bool, layers: int, pooling: str, precis
         np.testing.assert_array_equal(library.classify([text])[0], row)  # alone, the same bits
 
 
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_one_that_learned_tags_too(precision: Any, tmp_path: Path) -> None:
+    classifier = SequenceClassifier(units=20, layers=2, pooling="max", epochs=2, random_state=1)
+    classifier.fit(TEXTS, LABELS, [[word[0] for word in text.split()] for text in TEXTS])
+    classifier.save(tmp_path / "model", precision=precision)
+    expected = SequenceClassifier.load(tmp_path / "model").predict_log_proba(ASKED)
+    tolerance = INT8_TOLERANCES["lstm"] if precision == "int8" else TOLERANCE
+    np.testing.assert_allclose(Classifier(tmp_path / "model").classify(ASKED), expected, rtol=0, atol=tolerance)
+
+
 @pytest.mark.parametrize("tokenizer", ["char", "byte", "word", "bpe"])
 def test_every_tokenizer(tokenizer: str, tmp_path: Path) -> None:
     classifier = fitted(TEXTS, LABELS, tokenizer=tokenizer, bidirectional=True)

@@ -1,9 +1,9 @@
-"""What a sequence classifier reads: texts, sequences of ids, or arrays of numbers; and batches of them."""
+"""What a sequence classifier reads: texts, sequences of ids, or arrays of numbers."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +11,6 @@ from sklearn.utils.validation import validate_data
 
 from ..checks import is_integer
 from ..layers import Embedding, Input
-from ..seeding import permutation
 from ..text import tokenizers
 from ..text.tokenizer import Tokenizer
 from ..typing import Array, Float, Ids
@@ -34,6 +33,10 @@ class Reader(ABC):
         """One array of rows; those of ids are padded to the longest, and by ``extra`` steps more."""
 
     @abstractmethod
+    def counts(self, row: Array) -> Array:
+        """Which steps of a row are no padding."""
+
+    @abstractmethod
     def entry(self, embedding_dim: int) -> tuple[Any, Any]:
         """The input of a network, and the sequence of vectors (B, T, D) for its first layer."""
 
@@ -52,6 +55,9 @@ class _IdReader(Reader):
         batch = np.zeros((len(rows), max(1, lengths.max()) + extra), np.int32)
         batch[np.arange(batch.shape[1]) < lengths[:, None]] = np.concatenate(rows)
         return batch
+
+    def counts(self, row: Array) -> Array:
+        return np.not_equal(row, 0)
 
     def entry(self, embedding_dim: int) -> tuple[Any, Any]:
         ids = Input((None,), dtype="int32", name="ids")
@@ -118,6 +124,9 @@ class NumberReader(Reader):
 
     def stack(self, rows: Rows, extra: int) -> Float:
         return np.stack(rows)
+
+    def counts(self, row: Array) -> Array:
+        return np.ones(len(row), np.bool_)
 
     def entry(self, embedding_dim: int) -> tuple[Any, Any]:
         numbers = Input((None, self.width), name="numbers")
@@ -193,59 +202,3 @@ def read_numbers(estimator: Any, X: Any, reset: bool) -> Float:
         raise ValueError(f"X must have shape (samples, time) or (samples, time, width), got {values.shape}")
     array: Float = values[..., None] if values.ndim == 2 else values
     return array
-
-
-class TrainingBatches:
-    """Shuffled batches of an epoch, a function of (seed, epoch), in which a share of the ids is unknown."""
-
-    def __init__(
-        self,
-        reader: Reader,
-        rows: Rows,
-        targets: Ids,
-        weights: Float | None,
-        batch_size: int,
-        *,
-        seed: int,
-        word_dropout: float,
-        extra: int,
-    ):
-        self._reader, self._rows, self._targets, self._weights = reader, rows, targets, weights
-        self._batch_size, self._seed, self._word_dropout, self._extra = batch_size, seed, word_dropout, extra
-        self._epoch = 0
-
-    def __len__(self) -> int:
-        return -(-len(self._rows) // self._batch_size)
-
-    def __iter__(self) -> Iterator[tuple[Array, ...]]:
-        order = permutation(self._seed, self._epoch, len(self._rows))
-        rows = self._dropped() if self._word_dropout and self._reader.unknown_id is not None else self._rows
-        self._epoch += 1
-        for start in range(0, len(order), self._batch_size):
-            chosen = order[start : start + self._batch_size]
-            batch = self._reader.stack([rows[i] for i in chosen], self._extra), self._targets[chosen]
-            yield batch if self._weights is None else (*batch, self._weights[chosen])
-
-    def _dropped(self) -> Rows:
-        flat = np.concatenate(self._rows)
-        draws = np.random.default_rng([self._seed, self._epoch]).random(len(flat))
-        flat[(draws < self._word_dropout) & (flat != 0)] = self._reader.unknown_id
-        return np.split(flat, np.cumsum([len(row) for row in self._rows])[:-1])
-
-
-class Batches:
-    """Batches in order of length, so that little is padded; ``order`` holds the places of their samples."""
-
-    def __init__(self, reader: Reader, rows: Rows, targets: Ids | None, batch_size: int, extra: int):
-        self._reader, self._rows, self._targets = reader, rows, targets
-        self._batch_size, self._extra = batch_size, extra
-        self.order = np.argsort([len(row) for row in rows], kind="stable")
-
-    def __len__(self) -> int:
-        return -(-len(self._rows) // self._batch_size)
-
-    def __iter__(self) -> Iterator[tuple[Array, ...]]:
-        for start in range(0, len(self.order), self._batch_size):
-            chosen = self.order[start : start + self._batch_size]
-            x = self._reader.stack([self._rows[i] for i in chosen], self._extra)
-            yield (x,) if self._targets is None else (x, self._targets[chosen])

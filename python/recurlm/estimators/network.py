@@ -28,17 +28,24 @@ def build_network(classifier: SequenceClassifier, seed: int) -> Model:
     if classifier.pooling not in _POOLING:
         raise ValueError(f"pooling must be one of {', '.join(_POOLING)}, got {classifier.pooling!r}")
     depth = check_integer("SequenceClassifier: layers", classifier.layers, 1)
-    pooling = _POOLING[classifier.pooling]
+    pooling, names = _POOLING[classifier.pooling], classifier.tags_
+    if names is not None and depth == 1 and pooling is None:
+        raise ValueError(
+            "tags are of steps, and pooling='last' keeps one: pooling must be 'max' or 'mean', or layers 2"
+        )
     with temporary_seed(seed):
         inputs, x = classifier.reader_.entry(classifier.embedding_dim)
         for layer in range(depth):
             if layer or x is not inputs:  # numbers as they are given are not dropped
                 x = _drop(classifier, x, layer)
             x = _recurrent(classifier, layer, return_sequences=layer < depth - 1 or pooling is not None)(x)
+            if layer == 0 and names is not None:
+                tags = Dense(len(names), "softmax", name="tags")(_drop(classifier, x, "tags"))
         if pooling is not None:
             x = getattr(layers, pooling)(name="pooling")(x)
         x = _drop(classifier, x, depth)
-        return Model(inputs, Dense(len(classifier.classes_), "softmax", name="classes")(x), seed=seed)
+        classes = Dense(len(classifier.classes_), "softmax", name="classes")(x)
+        return Model(inputs, classes if names is None else [classes, tags], seed=seed)
 
 
 def built_by(classifier: SequenceClassifier) -> dict[str, Any]:
@@ -56,6 +63,6 @@ def _recurrent(classifier: SequenceClassifier, layer: int, return_sequences: boo
     return vars(layers)["Bidirectional"](cell, name=f"both_{name}") if classifier.bidirectional else cell
 
 
-def _drop(classifier: SequenceClassifier, x: Any, place: int) -> Any:
+def _drop(classifier: SequenceClassifier, x: Any, place: int | str) -> Any:
     rate = classifier.dropout
     return x if rate == 0 else Dropout(rate, name=f"dropout_{place}")(x)

@@ -10,20 +10,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_consistent_length, check_random_state, column_or_1d, compute_class_weight
-from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.validation import check_is_fitted
 
 from .. import optimizers
 from ..callbacks import EarlyStopping
-from ..checks import check_integer, check_rate
+from ..checks import check_integer, check_rate, is_number
+from ..language_model.schedule import SCHEDULES
+from ..model import Model
+from ..optimizers import schedules
 from ..precision import Precision
 from ..text.corpus import PathLike
 from ..text.tokenizer import Tokenizer
 from ..typing import Array, Float, Ids
 from . import storage
-from .inputs import Batches, Rows, TrainingBatches, learn
+from .batches import Batches, TrainingBatches
+from .inputs import Rows, learn
 from .network import build_network, built_by
+from .targets import Targets, read_labels, read_tags
 
 Doubles = npt.NDArray[np.float64]
 
@@ -32,6 +36,10 @@ _MONITORED = ("val_loss", "val_accuracy")
 
 class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Embedding, recurrent layers, dropout, softmax over the classes; scikit-learn's interface.
+
+    Where ``fit`` is given ``tags`` of the steps, the first layer learns to tell them while all learn the classes: of
+    what words mean that has more to say than one label of a sentence (Søgaard and Goldberg, 2016, "Deep multi-task
+    learning with low level tasks supervised at lower layers").
 
     X is one of
 
@@ -56,19 +64,22 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             character that ``fit`` has not seen is refused all the same).
         optimizer: name of one of ``recurlm.optimizers``.
         learning_rate: of the optimizer; None: its own default.
+        schedule: ``"constant"``, or it falls to 0 over all epochs, ``"cosine"`` or ``"linear"``.
         weight_decay: decoupled, relative to the learning rate; None: the optimizer's default.
         clipnorm: largest global norm of the gradient; None: any.
         epochs: passes over the data, at most.
         patience: hold out ``validation_fraction`` of each class, but for what is in the rest too, end after so many
             epochs without a better ``monitor`` and keep the best weights; None: train on everything for all epochs.
         monitor: ``"val_loss"`` or ``"val_accuracy"``.
+        tag_weight: weight of the tags in the loss, where there are any.
         class_weight: weight of each class in the loss: a dict, or ``"balanced"``; None: 1.
         random_state: decides initial weights, order, dropout and what is held out.
         verbose: of ``Model.fit``.
 
     Attributes:
         classes_: the labels, sorted.
-        model_: the ``Model``.
+        tags_: the tags, sorted; where ``fit`` was given some.
+        model_: the ``Model``, whose second output is of the tags.
         built_by_: the parameters that it was built by.
         precision_: of the weights in the file that it was loaded from, or float32.
         history_: its figures by name, epoch by epoch.
@@ -77,23 +88,26 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """
 
     precision_: Precision
+    tags_: Array | None = None
 
     def __init__(
         self, tokenizer: str | Tokenizer = "word", cell: str = "lstm", units: int = 128, layers: int = 1,
         bidirectional: bool = False, pooling: str = "last", embedding_dim: int = 128, dropout: float = 0.2,
         word_dropout: float = 0.0, optimizer: str = "adam", learning_rate: float | None = None,
-        weight_decay: float | None = None, clipnorm: float | None = 1.0, epochs: int = 10, batch_size: int = 32,
-        patience: int | None = None, validation_fraction: float = 0.1, monitor: str = "val_loss",
-        class_weight: Mapping[Any, float] | str | None = None, random_state: Any = None, verbose: int = 0,
+        schedule: str = "constant", weight_decay: float | None = None, clipnorm: float | None = 1.0,
+        epochs: int = 10, batch_size: int = 32, patience: int | None = None, validation_fraction: float = 0.1,
+        monitor: str = "val_loss", tag_weight: float = 1.0, class_weight: Mapping[Any, float] | str | None = None,
+        random_state: Any = None, verbose: int = 0,
     ):  # fmt: skip
         self.tokenizer, self.cell, self.units, self.layers = tokenizer, cell, units, layers
         self.bidirectional, self.pooling, self.embedding_dim = bidirectional, pooling, embedding_dim
         self.dropout, self.word_dropout = dropout, word_dropout
-        self.optimizer, self.learning_rate = optimizer, learning_rate
+        self.optimizer, self.learning_rate, self.schedule = optimizer, learning_rate, schedule
         self.weight_decay, self.clipnorm = weight_decay, clipnorm
         self.epochs, self.batch_size = epochs, batch_size
         self.patience, self.validation_fraction, self.monitor = patience, validation_fraction, monitor
-        self.class_weight, self.random_state, self.verbose = class_weight, random_state, verbose
+        self.tag_weight, self.class_weight = tag_weight, class_weight
+        self.random_state, self.verbose = random_state, verbose
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -102,8 +116,12 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     # Training ----------------------------------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any) -> SequenceClassifier:
+    def fit(self, X: Any, y: Any, tags: Any = None) -> SequenceClassifier:
         """Train on sequences X and their labels y.
+
+        Args:
+            tags: for each sequence one of each step, as the tokenizer cuts texts into them; or None. ``GridSearchCV``
+                and others pass them on: ``search.fit(X, y, tags=tags)``.
 
         Raises:
             TypeError, ValueError: X, y or a parameter is not possible; the sentence says which.
@@ -112,28 +130,47 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._check_parameters()
         # A tokenizer learns its vocabulary in place, and a parameter must stay as it was given.
         self.reader_, rows = learn(self, X, deepcopy(self.tokenizer))
-        labels = _labels(rows, y)
+        labels = read_labels(rows, y)
         self.classes_, codes = np.unique(labels, return_inverse=True)
-        targets = codes.astype(np.int32)
+        targets = Targets(codes.astype(np.int32), self._learn_tags(rows, tags), self._sample_weights(labels))
         random = check_random_state(self.random_state)
         seed = int(random.randint(2**31 - 1))
-        train, held_out = self._hold_out(rows, targets, random)
+        train, held_out = self._hold_out(rows, targets.classes, random)
         self.built_by_, self.precision_ = built_by(self), "float32"
         self.model_ = build_network(self, seed)
-        self.model_.compile(self._make_optimizer(), "sparse_categorical_crossentropy", metrics=["accuracy"])
-        weights = self._sample_weights(labels)
         batches = TrainingBatches(
-            self.reader_, [rows[i] for i in train], targets[train], None if weights is None else weights[train],
-            self.batch_size, seed=seed, word_dropout=self.word_dropout, extra=self._extra,
+            self.reader_, [rows[i] for i in train], targets.select(train), self.batch_size, seed=seed,
+            word_dropout=self.word_dropout, extra=self._extra,
         )  # fmt: skip
-        validation = self._batches([rows[i] for i in held_out], targets[held_out]) if len(held_out) else None
-        stopping = EarlyStopping(self.monitor, patience=self.patience or 0, restore_best_weights=True)
+        self._compile(len(batches))
+        validation = self._batches([rows[i] for i in held_out], targets.select(held_out)) if len(held_out) else None
         history = self.model_.fit(
             batches, epochs=self.epochs, validation_data=validation, shuffle=False, verbose=self.verbose,
-            callbacks=[] if validation is None else [stopping],
+            callbacks=[] if validation is None else [self._stopping()],
         )  # fmt: skip
         self.history_, self.n_iter_ = history.history, len(history.epoch)
         return self
+
+    def _learn_tags(self, rows: Rows, tags: Any) -> list[Ids] | None:
+        if tags is None:
+            self.tags_ = None
+            return None
+        self.tags_, codes = read_tags(self.reader_, rows, tags)
+        return codes
+
+    def _compile(self, steps: int) -> None:
+        """For so many steps an epoch."""
+        classes, tagged = ["accuracy"], self.tags_ is not None
+        self.model_.compile(
+            self._make_optimizer(steps * self.epochs),
+            "sparse_categorical_crossentropy",
+            loss_weights={"classes": 1.0, "tags": self.tag_weight} if tagged else None,
+            metrics={"classes": classes} if tagged else classes,
+        )
+
+    def _stopping(self) -> EarlyStopping:
+        monitor = self.monitor.replace("val_", "val_classes_") if self.tags_ is not None else self.monitor
+        return EarlyStopping(monitor, patience=self.patience or 0, restore_best_weights=True)
 
     def _check_parameters(self) -> None:
         """What no layer or optimizer would find."""
@@ -147,14 +184,24 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"validation_fraction must be between 0 and 1, got {self.validation_fraction!r}")
         if self.monitor not in _MONITORED:
             raise ValueError(f"monitor must be one of {', '.join(_MONITORED)}, got {self.monitor!r}")
+        if self.schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, got {self.schedule!r}")
+        if not is_number(self.tag_weight) or not self.tag_weight >= 0:
+            raise ValueError(f"tag_weight must be a number from 0 on, got {self.tag_weight!r}")
 
-    def _make_optimizer(self) -> optimizers.Optimizer:
+    def _make_optimizer(self, steps: int) -> optimizers.Optimizer:
         if not isinstance(self.optimizer, str):
             raise TypeError(f"optimizer must be a name, got {self.optimizer!r}")
         made = optimizers.get(self.optimizer)
         given = {"learning_rate": self.learning_rate, "weight_decay": self.weight_decay}
         config = made.get_config() | {name: value for name, value in given.items() if value is not None}
-        return type(made).from_config(config | {"global_clipnorm": self.clipnorm})
+        optimizer = type(made).from_config(config | {"global_clipnorm": self.clipnorm})
+        rate = float(optimizer.learning_rate)
+        if self.schedule == "cosine":
+            optimizer.learning_rate = schedules.CosineDecay(rate, steps)
+        elif self.schedule == "linear":
+            optimizer.learning_rate = schedules.PolynomialDecay(rate, steps, end_learning_rate=0.0)
+        return optimizer
 
     def _hold_out(self, rows: Rows, targets: Ids, random: np.random.RandomState) -> tuple[Array, Array]:
         """Places to train on, and those of ``validation_fraction`` of each class, rounded, to validate on.
@@ -190,7 +237,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Probability of each class: (samples, classes), the columns in the order of ``classes_``."""
         check_is_fitted(self)
         batches = self._batches(self.reader_.read(self, X))
-        sorted_by_length = self.model_.predict(batches, verbose=0)
+        sorted_by_length = self._output("classes").predict(batches, verbose=0)
         probabilities: Float = np.empty_like(sorted_by_length)
         probabilities[batches.order] = sorted_by_length
         return probabilities
@@ -212,7 +259,31 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         labels: Array = self.classes_[np.argmax(probabilities, axis=1)]
         return labels
 
-    def _batches(self, rows: Rows, targets: Ids | None = None) -> Batches:
+    def predict_tags(self, X: Any) -> list[Array]:
+        """The most probable tag of each step of each sequence.
+
+        Raises:
+            ValueError: ``fit`` was given no tags.
+        """
+        check_is_fitted(self)
+        if self.tags_ is None:
+            raise ValueError("this classifier learned no tags: give fit some")
+        rows, tagger = self.reader_.read(self, X), self._output("tags")
+        batches = self._batches(rows)
+        tags: list[Array] = [self.tags_[:0]] * len(rows)
+        for number, (x,) in enumerate(batches):
+            best = np.argmax(tagger.predict_on_batch(x), axis=-1)
+            for place, own in zip(batches.order[number * self.batch_size :], best, strict=False):
+                tags[place] = self.tags_[own[: len(rows[place])]]
+        return tags
+
+    def _output(self, name: str) -> Model:
+        """The part of the network that one of its outputs needs."""
+        if self.tags_ is None:
+            return self.model_
+        return Model(self.model_.inputs, self.model_.outputs[("classes", "tags").index(name)])
+
+    def _batches(self, rows: Rows, targets: Targets | None = None) -> Batches:
         if not len(rows):
             raise ValueError("X must hold at least one sequence, got none")
         return Batches(self.reader_, rows, targets, self.batch_size, self._extra)
@@ -252,14 +323,3 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         classifier: SequenceClassifier = storage.load(cls, Path(folder))
         return classifier
-
-
-def _labels(rows: Rows, y: Any) -> Array:
-    if y is None:
-        raise ValueError("SequenceClassifier requires y to be passed, but the target y is None")
-    labels: Array = column_or_1d(y, warn=True)
-    check_consistent_length(rows, labels)
-    if labels.dtype.kind == "f" and not np.isfinite(labels).all():
-        raise ValueError("y must hold labels, got NaN or infinity")
-    check_classification_targets(labels)
-    return labels

@@ -87,6 +87,7 @@ def _config(classifier: SequenceClassifier) -> dict[str, Any]:
         "kind": KIND,
         "parameters": {name: _plain(name, value) for name, value in _fitted(classifier).items()},
         "classes": _plain("classes_", classifier.classes_),
+        **({"tags": _plain("tags_", classifier.tags_)} if classifier.tags_ is not None else {}),
         "input": {"kind": classifier.reader_.kind, "arguments": classifier.reader_.config()},
         "n_features_in": getattr(classifier, "n_features_in_", None),
         "history": classifier.history_,
@@ -133,6 +134,8 @@ def _restore(cls: type[SequenceClassifier], config: Mapping[str, Any], folder: P
     classifier = cls(**parameters)
     classifier.reader_ = _reader(config["input"], folder)
     classifier.classes_ = _array(config["classes"])
+    if "tags" in config:
+        classifier.tags_ = _array(config["tags"])
     classifier.history_ = {name: [_number(x) for x in values] for name, values in config["history"].items()}
     classifier.n_iter_ = len(config["history"]["loss"])
     if config["n_features_in"] is not None:
