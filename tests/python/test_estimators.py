@@ -380,4 +380,4 @@ def test_scikit_learn_is_an_extra(blocked: bool) -> None:
     assert (done.returncode != 0) == blocked
     if blocked:
         last = done.stderr.strip().splitlines()[-1]
-        assert last == "ImportError: recurlm.estimators needs scikit-learn: pip install 'recurlm[tune]'"
+        assert last == "ImportError: recurlm.estimators needs sklearn: install recurlm with its extra [tune]"

@@ -184,4 +184,4 @@ def test_bad_arguments_are_one_sentence(
         LanguageModel(units=4).fit(run / "text.txt", callbacks=[BackupAndRestore(tmp_path / "b")], **samples.RECIPE)  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     assert main(["plot", str(run / "model"), "--out", str(tmp_path / "x.png")]) == 1
-    assert "a plot needs the library matplotlib: pip install 'recurlm[plot]'" in capsys.readouterr().err
+    assert "a plot needs matplotlib: install recurlm with its extra [plot]" in capsys.readouterr().err

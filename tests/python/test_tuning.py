@@ -370,7 +370,7 @@ def test_optuna_is_an_extra(blocked: bool, tmp_path: Path) -> None:
     code += f"tune(['a b'], {{'units': {{'type': 'int', 'low': 1, 'high': 0}}}}, {str(tmp_path / 'out')!r})\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     last = done.stderr.strip().splitlines()[-1]
-    missing = "ImportError: tuning needs Optuna: pip install 'recurlm[tune]'"
+    missing = "ImportError: tuning needs optuna: install recurlm with its extra [tune]"
     assert last == (
         missing if blocked else "ValueError: key 'units': low must be at most high, and both finite, got 1 and 0"
     )

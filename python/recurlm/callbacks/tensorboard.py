@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..extras import needing
 from ..typing import Array, Float
 from .base import Callback, Logs
 
@@ -135,10 +136,8 @@ class TensorBoard(Callback):
 
 
 def _library(module: str) -> Any:
-    try:
+    with needing("board", "TensorBoard"):
         return import_module(f"tensorboard.{module}")
-    except ImportError:
-        raise ImportError("TensorBoard needs the library tensorboard: pip install 'recurlm[board]'") from None
 
 
 def _summary(tag: str, tensor: Any, metadata: Any) -> Any:

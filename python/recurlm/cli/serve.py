@@ -7,7 +7,7 @@ import sys
 import warnings
 from pathlib import Path
 
-from ..interop.extras import needing
+from ..extras import needing
 from ..language_model import LanguageModel
 from .arguments import Verbs, add_options, chosen, new_parser, print_json
 

@@ -7,12 +7,10 @@
 ['yes']
 """
 
-try:
-    import sklearn as _sklearn  # noqa: F401
-except ImportError:
-    raise ImportError("recurlm.estimators needs scikit-learn: pip install 'recurlm[tune]'") from None
+from ..extras import needing
 
-from .language_model import LanguageModelEstimator
-from .sequence_classifier import SequenceClassifier
+with needing("tune", "recurlm.estimators"):
+    from .language_model import LanguageModelEstimator
+    from .sequence_classifier import SequenceClassifier
 
 __all__ = ["LanguageModelEstimator", "SequenceClassifier"]

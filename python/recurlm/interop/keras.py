@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..extras import needing
 from ..files import DamagedFileError, atomic_path
 from ..layers import Dense, Layer, MultiHeadAttention
 from ..layers.recurrent import Recurrent
@@ -27,7 +28,6 @@ from ..naming import snake_case
 from ..tape import Parameter
 from ..text.corpus import PathLike
 from ..typing import Float
-from .extras import needing
 from .keras_config import Built, Parts, build
 
 _PROJECTIONS = {"query": "query_dense", "key": "key_dense", "value": "value_dense", "attention_output": "output_dense"}

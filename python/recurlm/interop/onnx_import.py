@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ..extras import needing
 from ..files import DamagedFileError
 from ..layers import Add, Concatenate, Lengths
 from ..model import Model
 from ..text.corpus import PathLike
-from .extras import needing
 from .onnx_cells import Operator
 from .onnx_names import GraphNames
 from .onnx_values import Constant, Extents, Filled, Given, Linear, Tensor, Value, fixed

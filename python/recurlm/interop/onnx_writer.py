@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..extras import needing
 from ..layers import SymbolicTensor
 from ..tape import Parameter
 from ..typing import Array
-from .extras import needing
 
 _ACTIVATIONS = {"tanh": "Tanh", "sigmoid": "Sigmoid", "relu": "Relu", "softmax": "Softmax"}
 _LAST = 2**63 - 1  # beyond every index

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..extras import needing
 from ..files import atomic_path
 from .history import TrainingHistory
 from .progress import show_perplexity
@@ -24,10 +25,8 @@ def plot_history(history: TrainingHistory, title: str = "Training") -> Figure:
         ImportError: the library matplotlib is missing.
         ValueError: not an epoch, nor a step, has been trained.
     """
-    try:
+    with needing("plot", "a plot"):
         from matplotlib.figure import Figure
-    except ImportError:
-        raise ImportError("a plot needs the library matplotlib: pip install 'recurlm[plot]'") from None
     if not history.epochs.get("loss") and not history.curve.losses:
         raise ValueError("there is nothing to plot: no step was trained")
     figure = Figure(figsize=(9, 6), layout="constrained")

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..checks import check_integer, is_integer
+from ..extras import needing
 from ..typing import Ids
 from .tokenizer import BOS, EOS, UNKNOWN, Spans, TextDecoder, Tokenizer, Utf8Decoder, field, spans_of_bytes
 
@@ -239,10 +240,8 @@ def _readable(data: bytes) -> str:
 
 def require_library() -> Any:
     """``tokenizers``; ImportError where it is not installed."""
-    try:
+    with needing("bpe", "the bpe tokenizer"):
         import tokenizers
-    except ImportError:
-        raise ImportError("the bpe tokenizer needs the tokenizers package: pip install 'recurlm[bpe]'") from None
     return tokenizers
 
 

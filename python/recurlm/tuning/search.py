@@ -20,6 +20,7 @@ import numpy as np
 from .. import get_num_threads, set_num_threads
 from ..callbacks import Callback
 from ..checks import check_integer
+from ..extras import needing
 from ..language_model import LanguageModel
 from ..language_model.parameters import FIT
 from ..language_model.scoring import per_token
@@ -229,10 +230,8 @@ def show(value: Any) -> str:
 
 
 def _require_optuna() -> None:
-    try:
+    with needing("tune", "tuning"):
         import optuna  # noqa: F401
-    except ImportError:
-        raise ImportError("tuning needs Optuna: pip install 'recurlm[tune]'") from None
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Libraries that come with an extra of the package."""
+"""Libraries that an extra of the package brings."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ def needing(extra: str, what: str = "this format") -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        missing = error.name or "a library"
-        raise ImportError(f"{what} needs {missing}: pip install 'recurlm[{extra}]'") from None
+        missing = (error.name or "a library").partition(".")[0]
+        raise ImportError(f"{what} needs {missing}: install recurlm with its extra [{extra}]") from None
