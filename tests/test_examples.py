@@ -26,16 +26,20 @@ def test_attention_language_model(tmp_path: Path) -> None:
 def test_atis_intents(tmp_path: Path) -> None:
     """On sentences made up like those of the corpus."""
     verbs = {"flight": "show flights from", "airfare": "what does it cost from", "city": "where is"}
-    sentences = [(f"{verb} {a} to {b}", intent) for intent, verb in verbs.items() for a in "abcdef" for b in "uvwxyz"]
+    sentences = [
+        (f"{verb} {a} to {b}", " ".join(["O"] * len(verb.split()) + ["from", "O", "to"]), intent)
+        for intent, verb in verbs.items()
+        for a in "abcdef"
+        for b in "uvwxyz"
+    ]
     for number, part in enumerate(("train", "valid", "test")):
         folder = tmp_path / "data" / part
         folder.mkdir(parents=True)
-        chosen = sentences[number::3]
-        for name, column in (("seq.in", 0), ("label", 1)):
-            (folder / name).write_text("".join(f"{each[column]}\n" for each in chosen), encoding="utf-8")
-    out = run("atis_intents.py", tmp_path / "data", "--out", tmp_path / "model", "--epochs", 2, "--jobs", 1)
-    lines = out.splitlines()
+        for column, name in enumerate(("seq.in", "seq.out", "label")):
+            (folder / name).write_text("".join(f"{each[column]}\n" for each in sentences[number::3]), encoding="utf-8")
+    options = ["--epochs", 2, "--members", 2, "--jobs", 1]
+    lines = run("atis_intents.py", tmp_path / "data", "--out", tmp_path / "model", *options).splitlines()
     assert lines[0] == "72 sentences of 3 intents"
-    assert sum(line.startswith("cross-validated accuracy") for line in lines) == 4
+    assert sum(line.startswith("cross-validated accuracy") for line in lines) == 6
     assert any(line.startswith("test accuracy") and "of 36 (0 have" in line for line in lines)
-    assert (tmp_path / "model").is_dir()
+    assert sorted(path.name for path in (tmp_path / "model").iterdir()) == ["member-0", "member-1"]

@@ -127,9 +127,9 @@ def test_a_growing_text(stop: list[str], pieces: list[bytes], text: str, count: 
 def test_prompts_are_kept(http: httpx.Client) -> None:
     prompt = "the cat sat on the mat " * 20
     complete(http, prompt=prompt, max_tokens=1)
-    before = metric(http, "recurlm_cached_prompt_tokens")
+    before = metric(http, "recurlm_cached_prompt_tokens_total")
     complete(http, prompt=prompt + "the dog", max_tokens=1)
-    assert metric(http, "recurlm_cached_prompt_tokens") == before + len(prompt)
+    assert metric(http, "recurlm_cached_prompt_tokens_total") == before + len(prompt)
 
 
 def test_who_leaves_makes_room(lm: LanguageModel) -> None:

@@ -240,7 +240,7 @@ def test_heads_that_are_long_but_not_too_long(address: str) -> None:
         ({"max_tokens": 200, "n": 2}, "max_tokens must be at most 150 for each of 2 texts"),
         ({"prompt": "a" * 301}, "prompt must have at most 300 tokens"),
         ({"n": 17}, "prompts times n must be at most 16"),
-        ({"stop": ["a"] * 5}, "stop: list should have at most 4 items after validation, not 5"),
+        ({"stop": ["a"] * 5}, "stop: list should have at most 4 items, not 5"),
         ({"suffix": "x"}, "suffix is not supported: these models read from left to right"),
         ({"stream_options": {}}, "stream_options are for a stream"),
         ({"repetition_penalty": 1e-40}, "repetition_penalty: input should be greater than or equal to 0.01"),
@@ -256,6 +256,17 @@ def test_the_sentence_says_what_is_wrong(address: str, body: dict[str, Any], mes
     answer = httpx.post(f"{address}/v1/completions", json=body)
     assert answer.status_code == 400
     assert answer.json()["error"]["message"] == message
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/metrics"])
+def test_heads_alone(address: str, path: str) -> None:
+    answer = httpx.head(f"{address}{path}")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_a_body_must_be_an_object(address: str) -> None:
+    answer = httpx.post(f"{address}/v1/completions", json=[1])
+    assert answer.json()["error"]["message"] == "the request must be a JSON object"
 
 
 def test_a_body_must_say_that_it_is_json(address: str) -> None:

@@ -191,17 +191,20 @@ def _add_routes(app: FastAPI, service: Service) -> None:
         service.check_name(name)
         return service.model_card
 
+    @app.head("/healthz", include_in_schema=False)
     @app.get("/healthz")
     async def health() -> dict[str, str]:
         """Whether the server is there and draws."""
         service.check_alive()
         return {"status": "ok"}
 
+    @app.head("/metrics", response_class=Response, include_in_schema=False)
     @app.get("/metrics", response_class=Response)
     async def metrics() -> Response:
         """Counts and times, in the format of Prometheus."""
         return Response(service.metrics.page(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
+    @app.head("/", response_class=HTMLResponse, include_in_schema=False)
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page() -> str:
         return (files(__package__) / "page.html").read_text(encoding="utf-8")

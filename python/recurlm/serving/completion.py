@@ -126,9 +126,12 @@ class Completion:
                 presence_penalty=_given(request.presence_penalty, 0.0),
                 frequency_penalty=_given(request.frequency_penalty, 0.0),
             )
-            stops = check_stops(() if request.stop is None else request.stop)
         except ValueError as error:
             raise RequestError(str(error)) from None
+        try:
+            stops = check_stops(() if request.stop is None else request.stop)
+        except ValueError as error:
+            raise RequestError(str(error), param="stop") from None
         scored = request.logprobs is not None
         return Job(
             prompt=np.append(np.int32(tokenizer.bos_id), prompt.ids),

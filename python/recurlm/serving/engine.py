@@ -171,14 +171,14 @@ class Engine:
         return job.cancelled or job.done or time.monotonic() >= min(job.deadline, self._last_moment)
 
     def _admit(self, jobs: list[Job]) -> None:
-        states = [] if self._state is None else [self._state]
+        states, found_before = [] if self._state is None else [self._state], self._cache.tokens_found
         for job in jobs:
             if (state := self._begin(job)) is not None:
                 states.append(state)
                 self._rows += [_Row(job, text) for text in job.texts]
         if len(states) > (self._state is not None):
             self._state = states[0] if len(states) == 1 else DecodingState.join(states)
-        self.metrics.cached_tokens.set(self._cache.tokens_found)
+        self.metrics.cached_tokens.inc(self._cache.tokens_found - found_before)
 
     def _begin(self, job: Job) -> DecodingState | None:
         """All its texts go on from the prompt, which is read once; None where that failed."""

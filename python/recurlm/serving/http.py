@@ -175,7 +175,7 @@ def _first_of(error: ValidationError) -> RequestError:
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         return RequestError(f"{name}: there is no such option", param=name)
-    problem = first["msg"].removeprefix("Value error, ")
+    problem = first["msg"].removeprefix("Value error, ").replace(" after validation", "")
     return RequestError(f"{name}: {problem[:1].lower()}{problem[1:]}", param=name)
 
 

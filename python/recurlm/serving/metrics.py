@@ -23,8 +23,8 @@ class Metrics:
         self.tokens = Counter("recurlm_generated_tokens", "Tokens drawn.", registry=registry)
         self.active = Gauge("recurlm_active_streams", "Texts that are being drawn.", registry=registry)
         self.waiting = Gauge("recurlm_waiting_requests", "Prompts that wait for room.", registry=registry)
-        self.cached_tokens = Gauge(
-            "recurlm_cached_prompt_tokens", "Tokens of prompts found in the cache, so far.", registry=registry
+        self.cached_tokens = Counter(
+            "recurlm_cached_prompt_tokens", "Tokens of prompts found in the cache.", registry=registry
         )
         self._step_seconds = Histogram(
             "recurlm_step_seconds", "From a token of each text to its next, once a round: their mean.",
