@@ -11,6 +11,6 @@ def needing(extra: str, what: str = "this format") -> Iterator[None]:
     """ImportError with one sentence where an import in this block does not find what ``extra`` brings."""
     try:
         yield
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         missing = (error.name or "a library").partition(".")[0]
-        raise ImportError(f"{what} needs {missing}: install recurlm with its extra [{extra}]") from None
+        raise ImportError(f"{what} needs {missing}: install recurlm with its extra [{extra}]") from error

@@ -111,7 +111,9 @@ void multiply(const Shape& s, void (*gemm)(const GemmOf<Left, Right>&), MakeLeft
   check(s, c, what);
 }
 
-void multiply_int8(const Shape& s) {
+// `from`: what C begins as, itself or rows that lie elsewhere.
+void multiply_int8(const Shape& s, Init from) {
+  constexpr index initial_rows = 3;
   const index a_row = (s.depth + half_width - 1) / half_width * half_width, b_panel = (s.depth + 3) / 4 * 4 * panel_width;
   const Guarded<float> x(s.rows * s.depth), c(s.rows * s.cols), a_scales(s.rows), b_scales(s.panels() * panel_width);
   const Guarded<std::int8_t> a(s.rows * a_row), b(s.panels() * b_panel);
@@ -124,15 +126,23 @@ void multiply_int8(const Shape& s) {
     sums[n] = 0;
     for (index k = 0; n < s.cols && k < s.depth; ++k) sums[n] += value(k, n);
   }
+  const Guarded<float> initial(s.panels() * initial_rows * panel_width);
+  const Guarded<std::int32_t> rows(s.rows);
+  for (index m = 0; m < s.rows; ++m) rows[m] = static_cast<std::int32_t>((m + 2) % initial_rows);
+  for (index i = 0; i < s.panels() * initial_rows * panel_width; ++i) initial[i] = static_cast<float>(i % 7);
+  const auto begins_as = [&](index m, index n) {
+    return initial[(n / panel_width * initial_rows + rows[m]) * panel_width + n % panel_width];
+  };
   std::fill(b_scales.begin(), b_scales.end(), 1.0f);
-  std::fill(c.begin(), c.end(), 0.0f);
+  for (index m = 0; m < s.rows; ++m)
+    for (index n = 0; n < s.cols; ++n) c[m * s.cols + n] = from == Init::accumulate ? begins_as(m, n) : -1e9f;
   table().quantize_rows(s.rows, s.depth, x.data(), s.depth, a.data(), a_row, a_scales.data());
   table().gemm_int8({s.rows, s.depth, s.panels(), a.data(), a_row, a_scales.data(), b.data(), b_panel, b_scales.data(), sums.data(), c.data(),
-                     s.cols, columns.data(), Init::accumulate, nullptr});
+                     s.cols, columns.data(), from, nullptr, initial.data(), initial_rows * panel_width, rows.data()});
   // Quantised, x is right to 1/254 of its largest value; so are its products with at most 5.
   for (index m = 0; m < s.rows; ++m)
     for (index n = 0; n < s.cols; ++n) {
-      float sum = 0;
+      float sum = begins_as(m, n);
       for (index k = 0; k < s.depth; ++k) sum += static_cast<float>(value(m, k) * value(k, n));
       if (std::fabs(c[m * s.cols + n] - sum) > static_cast<float>(s.depth) * 5 * 5 / 254 + 1e-4f)
         throw std::runtime_error("int8 is wrong");
@@ -148,7 +158,8 @@ void check_all() {
         multiply<float, float>(s, table().gemm, as_float, as_float, "float32");
         multiply<float, bfloat16>(s, table().gemm_bfloat16_weights, as_float, to_bfloat16, "bfloat16 weights");
         multiply<bfloat16, bfloat16>(s, table().gemm_bfloat16, to_bfloat16, to_bfloat16, "bfloat16");
-        multiply_int8(s);
+        multiply_int8(s, Init::accumulate);
+        multiply_int8(s, Init::rows);
       }
 }
 

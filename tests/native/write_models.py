@@ -43,7 +43,8 @@ def write(folder: Path) -> None:
         lm.save(folder / name, packed=packed)
     for name, (options, narrow) in CLASSIFIERS.items():
         classifier = SequenceClassifier(units=5, embedding_dim=4, epochs=1, random_state=1, **options)
-        classifier.fit(TEXT.splitlines(), ["cat", "dog"] * 20).save(folder / name, precision=narrow)
+        tags = [list(line) for line in TEXT.splitlines()] if name == "classifier-lstm" else None
+        classifier.fit(TEXT.splitlines(), ["cat", "dog"] * 20, tags).save(folder / name, precision=narrow)
     ids = Input((None,), dtype="int32")
     x = Bidirectional(LSTM(5, return_sequences=True))(Embedding(9, 4, mask_zero=True)(ids))
     export_classifier(Model(ids, Dense(3)(x)), folder / "classifier-steps", precision="bfloat16")

@@ -12,7 +12,6 @@ import uvicorn
 
 from recurlm import LanguageModel
 from recurlm.serving import Limits, make_app
-from recurlm.serving.connections import Connection
 from tests.python import samples
 
 
@@ -21,7 +20,7 @@ def running(lm: LanguageModel, limits: Limits | None = None) -> Iterator[str]:
     """The URL of a server of ``lm``, which is called "cats"."""
     app = make_app(lm, "cats", limits)
     server = uvicorn.Server(
-        uvicorn.Config(app, port=0, http=Connection, log_level="warning", ws="none", timeout_graceful_shutdown=5)
+        uvicorn.Config(app, port=0, http="h11", log_level="warning", ws="none", timeout_graceful_shutdown=5)
     )
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -10,7 +10,9 @@
 from ..extras import needing
 
 with needing("tune", "recurlm.estimators"):
-    from .language_model import LanguageModelEstimator
-    from .sequence_classifier import SequenceClassifier
+    import sklearn as _sklearn  # noqa: F401
+
+from .language_model import LanguageModelEstimator
+from .sequence_classifier import SequenceClassifier
 
 __all__ = ["LanguageModelEstimator", "SequenceClassifier"]

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..seeding import permutation
+from ..typing import Ids
 from .inputs import Reader, Rows
 from .targets import Targets
 
+Renewal = Callable[[int], tuple[Rows, Sequence[Ids] | None]]
+
 
 class TrainingBatches:
-    """Shuffled batches of an epoch, a function of (seed, epoch), in which a share of the ids is unknown."""
+    """Shuffled batches of an epoch, a function of (seed, epoch), in which a share of the ids is unknown.
+
+    Args:
+        renewed: gives the rows of an epoch and their tags, as many in the same order; None: they stay as they are.
+    """
 
     def __init__(
         self,
@@ -25,16 +33,20 @@ class TrainingBatches:
         seed: int,
         word_dropout: float,
         extra: int,
+        renewed: Renewal | None = None,
     ):
         self._reader, self._rows, self._targets = reader, rows, targets
         self._batch_size, self._seed, self._word_dropout, self._extra = batch_size, seed, word_dropout, extra
-        self._epoch = 0
+        self._renewed, self._epoch = renewed, 0
 
     def __len__(self) -> int:
         return -(-len(self._rows) // self._batch_size)
 
     def __iter__(self) -> Iterator[tuple[Any, ...]]:
         order = permutation(self._seed, self._epoch, len(self._rows))
+        if self._renewed is not None:
+            self._rows, tags = self._renewed(self._epoch)
+            self._targets = replace(self._targets, tags=tags)
         rows = self._dropped() if self._word_dropout and self._reader.unknown_id is not None else self._rows
         self._epoch += 1
         for start in range(0, len(order), self._batch_size):

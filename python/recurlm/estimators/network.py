@@ -17,22 +17,28 @@ if TYPE_CHECKING:
 _POOLING = {"last": None, "max": "GlobalMaxPooling1D", "mean": "GlobalAveragePooling1D"}
 
 
+def check_network(classifier: SequenceClassifier, tagged: bool) -> None:
+    """ValueError where no such network can be built."""
+    if classifier.cell not in CELLS:
+        raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {classifier.cell!r}")
+    if classifier.pooling not in _POOLING:
+        raise ValueError(f"pooling must be one of {', '.join(_POOLING)}, got {classifier.pooling!r}")
+    depth = check_integer("SequenceClassifier: layers", classifier.layers, 1)
+    if tagged and depth == 1 and classifier.pooling == "last":
+        raise ValueError(
+            "tags are of steps, and pooling='last' keeps one: pooling must be 'max' or 'mean', or layers 2"
+        )
+
+
 def build_network(classifier: SequenceClassifier, seed: int) -> Model:
     """The network that ``classifier`` describes, its weights a function of ``seed``; it has its reader and classes.
 
     Raises:
         ValueError: a parameter is not possible.
     """
-    if classifier.cell not in CELLS:
-        raise ValueError(f"cell must be one of {', '.join(CELLS)}, got {classifier.cell!r}")
-    if classifier.pooling not in _POOLING:
-        raise ValueError(f"pooling must be one of {', '.join(_POOLING)}, got {classifier.pooling!r}")
-    depth = check_integer("SequenceClassifier: layers", classifier.layers, 1)
-    pooling, names = _POOLING[classifier.pooling], classifier.tags_
-    if names is not None and depth == 1 and pooling is None:
-        raise ValueError(
-            "tags are of steps, and pooling='last' keeps one: pooling must be 'max' or 'mean', or layers 2"
-        )
+    names, depth = classifier.tags_, classifier.layers
+    check_network(classifier, tagged=names is not None)
+    pooling = _POOLING[classifier.pooling]
     with temporary_seed(seed):
         inputs, x = classifier.reader_.entry(classifier.embedding_dim)
         for layer in range(depth):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
+from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +19,20 @@ from .. import optimizers
 from ..callbacks import EarlyStopping
 from ..checks import check_integer, check_rate, is_number
 from ..language_model.schedule import SCHEDULES
-from ..model import Model
 from ..optimizers import schedules
 from ..precision import Precision
 from ..text.corpus import PathLike
 from ..text.tokenizer import Tokenizer
 from ..typing import Array, Float, Ids
 from . import storage
-from .batches import Batches, TrainingBatches
-from .inputs import Rows, learn
-from .network import build_network, built_by
+from .batches import Batches, Renewal, TrainingBatches
+from .inputs import Rows, TextReader, learn
+from .network import build_network, built_by, check_network
 from .targets import Targets, read_labels, read_tags
 
 Doubles = npt.NDArray[np.float64]
+
+Augment = Callable[[Any, Any, np.random.Generator], tuple[Any, Any]]
 
 _MONITORED = ("val_loss", "val_accuracy")
 
@@ -62,6 +65,9 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         dropout: share of values dropped after the embedding, between layers and before the softmax.
         word_dropout: share of tokens that training replaces by the unknown one, which so learns what to stand for (a
             character that ``fit`` has not seen is refused all the same).
+        augment: a function (sequence, tags, random) that makes of each training sample the (sequence, tags) to learn
+            in this epoch, by ``random``, a ``numpy.random.Generator``: a text as it was given, or an array; tags are
+            None where there are none. None: each stays as it is.
         optimizer: name of one of ``recurlm.optimizers``.
         learning_rate: of the optimizer; None: its own default.
         schedule: ``"constant"``, or it falls to 0 over all epochs, ``"cosine"`` or ``"linear"``.
@@ -93,15 +99,15 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(
         self, tokenizer: str | Tokenizer = "word", cell: str = "lstm", units: int = 128, layers: int = 1,
         bidirectional: bool = False, pooling: str = "last", embedding_dim: int = 128, dropout: float = 0.2,
-        word_dropout: float = 0.0, optimizer: str = "adam", learning_rate: float | None = None,
-        schedule: str = "constant", weight_decay: float | None = None, clipnorm: float | None = 1.0,
-        epochs: int = 10, batch_size: int = 32, patience: int | None = None, validation_fraction: float = 0.1,
-        monitor: str = "val_loss", tag_weight: float = 1.0, class_weight: Mapping[Any, float] | str | None = None,
-        random_state: Any = None, verbose: int = 0,
+        word_dropout: float = 0.0, augment: Augment | None = None, optimizer: str = "adam",
+        learning_rate: float | None = None, schedule: str = "constant", weight_decay: float | None = None,
+        clipnorm: float | None = 1.0, epochs: int = 10, batch_size: int = 32, patience: int | None = None,
+        validation_fraction: float = 0.1, monitor: str = "val_loss", tag_weight: float = 1.0,
+        class_weight: Mapping[Any, float] | str | None = None, random_state: Any = None, verbose: int = 0,
     ):  # fmt: skip
         self.tokenizer, self.cell, self.units, self.layers = tokenizer, cell, units, layers
         self.bidirectional, self.pooling, self.embedding_dim = bidirectional, pooling, embedding_dim
-        self.dropout, self.word_dropout = dropout, word_dropout
+        self.dropout, self.word_dropout, self.augment = dropout, word_dropout, augment
         self.optimizer, self.learning_rate, self.schedule = optimizer, learning_rate, schedule
         self.weight_decay, self.clipnorm = weight_decay, clipnorm
         self.epochs, self.batch_size = epochs, batch_size
@@ -128,49 +134,62 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             FloatingPointError: the loss or a gradient is no longer finite.
         """
         self._check_parameters()
+        check_network(self, tagged=tags is not None)
         # A tokenizer learns its vocabulary in place, and a parameter must stay as it was given.
-        self.reader_, rows = learn(self, X, deepcopy(self.tokenizer))
+        reader, rows = learn(self, X, deepcopy(self.tokenizer))
         labels = read_labels(rows, y)
-        self.classes_, codes = np.unique(labels, return_inverse=True)
-        targets = Targets(codes.astype(np.int32), self._learn_tags(rows, tags), self._sample_weights(labels))
+        classes, codes = np.unique(labels, return_inverse=True)
+        names, tag_codes = (None, None) if tags is None else read_tags(reader, rows, tags)
+        targets = Targets(codes.astype(np.int32), tag_codes, self._sample_weights(labels, classes))
         random = check_random_state(self.random_state)
         seed = int(random.randint(2**31 - 1))
         train, held_out = self._hold_out(rows, targets.classes, random)
+        optimizer = self._make_optimizer(self.epochs * -(-len(train) // self.batch_size))
+        # Nothing is refused from here on: what was fitted before is replaced as a whole.
+        self.reader_, self.classes_, self.tags_ = reader, classes, names
         self.built_by_, self.precision_ = built_by(self), "float32"
         self.model_ = build_network(self, seed)
+        self._compile(optimizer)
+        samples = list(X) if isinstance(reader, TextReader) else rows
         batches = TrainingBatches(
-            self.reader_, [rows[i] for i in train], targets.select(train), self.batch_size, seed=seed,
+            reader, [rows[i] for i in train], targets.select(train), self.batch_size, seed=seed,
             word_dropout=self.word_dropout, extra=self._extra,
+            renewed=self._renewal([(samples[i], None if tags is None else tags[i]) for i in train], seed),
         )  # fmt: skip
-        self._compile(len(batches))
-        validation = self._batches([rows[i] for i in held_out], targets.select(held_out)) if len(held_out) else None
-        history = self.model_.fit(
-            batches, epochs=self.epochs, validation_data=validation, shuffle=False, verbose=self.verbose,
-            callbacks=[] if validation is None else [self._stopping()],
-        )  # fmt: skip
-        self.history_, self.n_iter_ = history.history, len(history.epoch)
+        self._train(batches, [rows[i] for i in held_out], targets.select(held_out))
         return self
 
-    def _learn_tags(self, rows: Rows, tags: Any) -> list[Ids] | None:
-        if tags is None:
-            self.tags_ = None
+    def _renewal(self, samples: list[tuple[Any, Any]], seed: int) -> Renewal | None:
+        """Training samples as they are in an epoch."""
+        if (augment := self.augment) is None:
             return None
-        self.tags_, codes = read_tags(self.reader_, rows, tags)
-        return codes
 
-    def _compile(self, steps: int) -> None:
-        """For so many steps an epoch."""
-        classes, tagged = ["accuracy"], self.tags_ is not None
+        def renewed(epoch: int) -> tuple[Rows, list[Ids] | None]:
+            random = np.random.default_rng([seed, epoch, 1])
+            sequences, tags = zip(*(augment(*sample, random) for sample in samples), strict=True)
+            rows = self.reader_.read(self, list(sequences))
+            return rows, None if self.tags_ is None else read_tags(self.reader_, rows, tags, self.tags_)[1]
+
+        return renewed
+
+    def _train(self, batches: TrainingBatches, held_out: Rows, targets: Targets) -> None:
+        validation = self._batches(held_out, replace(targets, weights=None)) if held_out else None
+        monitor = self.monitor if self.tags_ is None else self.monitor.replace("val_", "val_classes_")
+        stopping = EarlyStopping(monitor, patience=self.patience or 0, restore_best_weights=True)
+        history = self.model_.fit(
+            batches, epochs=self.epochs, validation_data=validation, shuffle=False, verbose=self.verbose,
+            callbacks=[] if validation is None else [stopping],
+        )  # fmt: skip
+        self.history_, self.n_iter_ = history.history, len(history.epoch)
+
+    def _compile(self, optimizer: optimizers.Optimizer) -> None:
+        metrics, tagged = ["accuracy"], self.tags_ is not None
         self.model_.compile(
-            self._make_optimizer(steps * self.epochs),
+            optimizer,
             "sparse_categorical_crossentropy",
             loss_weights={"classes": 1.0, "tags": self.tag_weight} if tagged else None,
-            metrics={"classes": classes} if tagged else classes,
+            metrics={"classes": metrics} if tagged else metrics,
         )
-
-    def _stopping(self) -> EarlyStopping:
-        monitor = self.monitor.replace("val_", "val_classes_") if self.tags_ is not None else self.monitor
-        return EarlyStopping(monitor, patience=self.patience or 0, restore_best_weights=True)
 
     def _check_parameters(self) -> None:
         """What no layer or optimizer would find."""
@@ -180,6 +199,8 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 continue
             check_integer(name, value, 1)
         check_rate("word_dropout", self.word_dropout)
+        if self.augment is not None and not callable(self.augment):
+            raise TypeError(f"augment must be a function, got {self.augment!r}")
         if not 0 < self.validation_fraction < 1:
             raise ValueError(f"validation_fraction must be between 0 and 1, got {self.validation_fraction!r}")
         if self.monitor not in _MONITORED:
@@ -225,21 +246,21 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         return order[~held_out], order[held_out]
 
-    def _sample_weights(self, labels: Array) -> Float | None:
+    def _sample_weights(self, labels: Array, classes: Array) -> Float | None:
         if self.class_weight is None:
             return None
-        by_class: Array = compute_class_weight(self.class_weight, classes=self.classes_, y=labels)
-        return by_class[np.searchsorted(self.classes_, labels)].astype(np.float32)
+        by_class: Array = compute_class_weight(self.class_weight, classes=classes, y=labels)
+        return by_class[np.searchsorted(classes, labels)].astype(np.float32)
 
     # Prediction --------------------------------------------------------------------------------------------------
 
     def predict_proba(self, X: Any) -> Float:
         """Probability of each class: (samples, classes), the columns in the order of ``classes_``."""
         check_is_fitted(self)
-        batches = self._batches(self.reader_.read(self, X))
-        sorted_by_length = self._output("classes").predict(batches, verbose=0)
-        probabilities: Float = np.empty_like(sorted_by_length)
-        probabilities[batches.order] = sorted_by_length
+        rows = self.reader_.read(self, X)
+        probabilities: Float = np.empty((len(rows), len(self.classes_)), np.float32)
+        for places, (classes, *_) in self._outputs(rows):
+            probabilities[places] = classes
         return probabilities
 
     def predict_log_proba(self, X: Any) -> Doubles:
@@ -268,20 +289,20 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         if self.tags_ is None:
             raise ValueError("this classifier learned no tags: give fit some")
-        rows, tagger = self.reader_.read(self, X), self._output("tags")
-        batches = self._batches(rows)
+        rows = self.reader_.read(self, X)
         tags: list[Array] = [self.tags_[:0]] * len(rows)
-        for number, (x,) in enumerate(batches):
-            best = np.argmax(tagger.predict_on_batch(x), axis=-1)
-            for place, own in zip(batches.order[number * self.batch_size :], best, strict=False):
-                tags[place] = self.tags_[own[: len(rows[place])]]
+        for places, (_, of_steps) in self._outputs(rows):
+            for place, best in zip(places, np.argmax(of_steps, axis=-1), strict=True):
+                tags[place] = self.tags_[best[: len(rows[place])]]
         return tags
 
-    def _output(self, name: str) -> Model:
-        """The part of the network that one of its outputs needs."""
-        if self.tags_ is None:
-            return self.model_
-        return Model(self.model_.inputs, self.model_.outputs[("classes", "tags").index(name)])
+    def _outputs(self, rows: Rows) -> Iterator[tuple[Array, list[Float]]]:
+        """Of each batch the places of its rows, and what the network says of them."""
+        batches = self._batches(rows)
+        for number, (x,) in enumerate(batches):
+            found = self.model_.predict_on_batch(x)
+            start = number * self.batch_size
+            yield batches.order[start : start + self.batch_size], found if isinstance(found, list) else [found]
 
     def _batches(self, rows: Rows, targets: Targets | None = None) -> Batches:
         if not len(rows):
@@ -294,7 +315,13 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Where the longest row of a batch had none, what it gives would depend on the rows beside it.
         """
-        return int(self.bidirectional and self.pooling == "max")
+        built = getattr(self, "built_by_", None) or built_by(self)  # parameters may have become others since
+        return int(built["bidirectional"] and built["pooling"] == "max")
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Of a pickle, perhaps by a version that had fewer parameters."""
+        defaults = {name: value.default for name, value in signature(type(self)).parameters.items()}
+        super().__setstate__(defaults | state)
 
     # Files -------------------------------------------------------------------------------------------------------
 

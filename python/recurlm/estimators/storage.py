@@ -107,8 +107,8 @@ def _plain(name: str, value: Any) -> Any:
     """``value`` as JSON holds it. Arrays and dicts, whose keys may be numbers, are written with their types."""
     if isinstance(value, Tokenizer):
         return value.kind  # its vocabulary is in tokenizer.json
-    if isinstance(value, np.random.RandomState):
-        return None
+    if isinstance(value, np.random.RandomState) or callable(value):
+        return None  # what acts in training alone
     if isinstance(value, np.ndarray):
         kind = "str" if all(isinstance(each, str) for each in value) else value.dtype.str
         if kind != "str" and value.dtype.kind not in "biuf":

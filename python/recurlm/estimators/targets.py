@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain, compress
 from typing import Any
 
 import numpy as np
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from ..checks import is_integer
 from ..typing import Array, Float, Ids
 from .inputs import Reader, Rows
 
@@ -59,28 +61,40 @@ def read_labels(rows: Rows, y: Any) -> Array:
     return labels
 
 
-def read_tags(reader: Reader, rows: Rows, tags: Any) -> tuple[Array, list[Ids]]:
-    """The tags there are, sorted, and for each row the numbers of its own, 0 where it is padding.
+def read_tags(reader: Reader, rows: Rows, tags: Any, known: Array | None = None) -> tuple[Array, list[Ids]]:
+    """The tags there are, sorted, or those that are ``known``, and for each row the numbers of its own, 0 of padding.
 
     Raises:
-        ValueError: some step has none.
+        TypeError, ValueError: some step has none, or one that is not known, or they are neither texts nor integers.
     """
     if len(tags) != len(rows):
         raise ValueError(f"tags must be given for each of {len(rows)} sequences, got {len(tags)}")
-    counted = []
-    for i, (row, own) in enumerate(zip(rows, tags, strict=True)):
-        if isinstance(own, str) or len(own) != len(row):
-            given = "one str" if isinstance(own, str) else str(len(own))
-            raise ValueError(f"tags[{i}] must hold a tag for each of {len(row)} steps, got {given}")
-        counted.append(np.asarray(own)[reader.counts(row)] if len(row) else np.zeros(0, np.str_))
-    flat = np.concatenate([own for own in counted if own.size] or [np.zeros(0, np.str_)])
-    if flat.ndim != 1 or not flat.size:
-        raise ValueError("tags must hold texts or numbers, one for each step, and at least one")
-    names = np.unique(flat)
-    return names, [_numbers(names, own, reader.counts(row)) for own, row in zip(counted, rows, strict=True)]
+    counted = [reader.counts(row) for row in rows]
+    listed = [_listed(i, own, len(row)) for i, (own, row) in enumerate(zip(tags, rows, strict=True))]
+    if len({isinstance(tag, str) for own in listed for tag in own}) > 1:
+        raise TypeError("tags must be all texts or all integers")
+    if known is None:
+        given = chain.from_iterable(compress(own, counts) for own, counts in zip(listed, counted, strict=True))
+        known = np.array(sorted(set(given)))
+    if not known.size:
+        raise ValueError("tags must be given for at least one step")
+    number_of = {tag: number for number, tag in enumerate(known.tolist())}
+    return known, [_numbers(number_of, own, counts) for own, counts in zip(listed, counted, strict=True)]
 
 
-def _numbers(names: Array, own: Array, counted: Array) -> Ids:
-    numbers = np.zeros(len(counted), np.int32)
-    numbers[counted] = np.searchsorted(names, own)
-    return numbers
+def _listed(i: int, own: Any, steps: int) -> list[Any]:
+    if not isinstance(own, (Sequence, np.ndarray)) or isinstance(own, (str, bytes)):
+        raise TypeError(f"tags[{i}] must be a sequence of tags, got {type(own).__name__}")
+    if len(own) != steps:
+        raise ValueError(f"tags[{i}] must hold a tag for each of {steps} steps, got {len(own)}")
+    for tag in own:
+        if not (isinstance(tag, str) or (is_integer(tag) and -(2**63) <= tag < 2**63)):
+            raise TypeError(f"tags[{i}] must hold texts or integers of 64 bits, got {tag!r}")
+    return [tag if isinstance(tag, str) else int(tag) for tag in own]
+
+
+def _numbers(number_of: dict[Any, int], own: list[Any], counted: Array) -> Ids:
+    for tag in compress(own, counted):
+        if tag not in number_of:
+            raise ValueError(f"the tag {tag!r} is none of those that fit was given")
+    return np.array([number_of[tag] if counts else 0 for tag, counts in zip(own, counted, strict=True)], np.int32)

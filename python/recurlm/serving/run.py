@@ -11,7 +11,6 @@ import uvicorn
 
 from ..language_model import LanguageModel
 from .app import LOOPBACK, make_app
-from .connections import Connection
 from .limits import Limits
 
 _GRACE_SECONDS = 10  # for requests in flight when the server is told to end
@@ -53,7 +52,9 @@ def serve(
             log_level="warning",
             access_log=False,
             server_header=False,
-            http=Connection,
+            # httptools, in C, saves 0.1 ms a request. As uvicorn uses it heads and pipelines have no bounds, a client
+            # that has gone is not noticed behind another request, and a body that comes with Upgrade is read as one.
+            http="h11",
             ws="none",
             limit_concurrency=_MOST_CONNECTIONS,
             timeout_graceful_shutdown=2 * _GRACE_SECONDS,  # never: all has ended by then

@@ -1,5 +1,7 @@
-"""A classifier that learns the tags of steps beside the class of a sequence."""
+"""What a classifier is trained by: tags of steps beside the classes, samples made anew, weights of classes."""
 
+from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -110,12 +112,96 @@ def test_a_fit_without_tags_forgets_those_of_the_last() -> None:
         classifier.predict_tags(texts)
 
 
+def test_a_fit_that_is_refused_changes_nothing(fitted: SequenceClassifier) -> None:
+    classifier, (texts, labels) = deepcopy(fitted), task(20, seed=3)
+    expected = fitted.predict_proba(texts)
+    for refused, sentence in (({"optimizer": "none"}, "none"), ({"layers": 1, "pooling": "last"}, "tags are of steps")):
+        with pytest.raises(ValueError, match=sentence):
+            classifier.set_params(**refused).fit(texts[:4], labels[:4], tags_of(texts[:4]))
+    assert np.array_equal(classifier.predict_proba(texts), expected)
+    assert all(same(classifier.predict_tags(texts), fitted.predict_tags(texts)))
+
+
+def test_nothing_is_predicted_while_another_thread_trains(fitted: SequenceClassifier) -> None:
+    with ThreadPoolExecutor() as pool, fitted.model_.usage.training():
+        assert "trained by another thread" in str(pool.submit(fitted.predict_tags, ["cat a"]).exception())
+
+
+@pytest.mark.parametrize("given", ["texts", "ids"])
+def test_samples_made_anew_each_epoch(given: str) -> None:
+    """What is held out, and what is predicted, stays as it is."""
+    texts, labels = task(60)
+    X = texts if given == "texts" else ids_of(texts)
+    seen: list[Any] = []
+
+    def turned(sequence: Any, tags: list[str], random: np.random.Generator) -> tuple[Any, list[str]]:
+        seen.append((list(sequence), float(random.random())))
+        rest = sequence.split() if given == "texts" else sequence
+        return (" ".join(rest[::-1]) if given == "texts" else rest[::-1]), tags[::-1]
+
+    classifier = tagger(epochs=2, patience=5, augment=turned).fit(X, labels, tags_of(texts))
+    half, odd = divmod(len(seen), 2)
+    assert not odd
+    assert 54 <= half < 60  # a tenth is held out, but for what is in the rest too
+    first, second = seen[:half], seen[half:]
+    assert [each for each, _ in first] == [each for each, _ in second]
+    assert [draw for _, draw in first] != [draw for _, draw in second]
+    plain = tagger(epochs=2, patience=5).fit(X, labels, tags_of(texts))
+    assert not np.array_equal(classifier.predict_proba(X), plain.predict_proba(X))
+
+
+def test_augmenting_is_forgotten_by_a_file_and_told_where_it_is_wrong(tmp_path: Path) -> None:
+    texts, labels = task()
+    classifier = tagger(epochs=1, augment=lambda text, tags, _: (text, tags)).fit(texts, labels)
+    classifier.save(tmp_path / "m")
+    assert SequenceClassifier.load(tmp_path / "m").augment is None
+    unchanged = tagger(epochs=1).fit(texts, labels)
+    assert np.array_equal(classifier.predict_proba(texts), unchanged.predict_proba(texts))
+    with pytest.raises(ValueError, match="the tag 'other' is none of those that fit was given"):
+        tagger(augment=lambda text, tags, _: (text, ["other"] * len(tags))).fit(texts, labels, tags_of(texts))
+    with pytest.raises(TypeError, match="augment must be a function, got 'swap'"):
+        tagger(augment="swap").fit(texts, labels)
+
+
+@pytest.mark.parametrize(
+    "tags",
+    [[{"x", "y"}, ["x", "y"]], [b"xy", ["x", "y"]], [None, ["x", "y"]], [[1, 2], ["x", "y"]], [[None, 1], [1, 2]],
+     [[1.5, 2.0], [1.0, 2.0]], [[2**63, 1], [1, 2]], [[["x"], ["y"]], ["x", "y"]], [["x", "y"], "xy"]],
+    ids=str,
+)  # fmt: skip
+def test_tags_are_all_texts_or_all_integers(tags: Any) -> None:
+    with pytest.raises(TypeError, match=r"must be a sequence of tags|texts or integers|all texts or all"):
+        tagger().fit(["a b", "c d"], [0, 1], tags)
+
+
+def test_class_weights_are_of_training_alone() -> None:
+    """What is held out is measured as what is predicted is."""
+    texts, labels = task(120)
+    labels[::4] = np.roll(labels, 1)[::4]
+    options = {"patience": 30, "epochs": 2, "validation_fraction": 0.25, "learning_rate": 1e-9}
+    plain, weighted = (
+        small(class_weight=w, **options).fit(texts, labels) for w in (None, {"cat": 9, "dog": 0, "owl": 1})
+    )
+    np.testing.assert_allclose(plain.history_["val_loss"], weighted.history_["val_loss"], rtol=1e-4)
+    assert plain.history_["val_accuracy"] == weighted.history_["val_accuracy"]
+
+
+def test_a_pickle_of_a_version_with_fewer_parameters(tmp_path: Path) -> None:
+    fitted = small(epochs=1).fit(*task())
+    state = fitted.__getstate__()
+    old = SequenceClassifier.__new__(SequenceClassifier)
+    new = {"schedule", "tag_weight", "augment", "tags_"}
+    old.__setstate__({name: value for name, value in state.items() if name not in new})
+    assert old.get_params() == fitted.get_params()
+    old.save(tmp_path / "m")
+    assert np.array_equal(old.predict_proba(["cat a"]), fitted.predict_proba(["cat a"]))
+
+
 @pytest.mark.parametrize(
     ("tags", "parameters", "sentence"),
     [
         ([["x"]], {}, "tags must be given for each of 2 sequences, got 1"),
         ([["x", "y"], ["x"]], {}, r"tags\[1\] must hold a tag for each of 2 steps, got 1"),
-        ([["x", "y"], "xy"], {}, r"tags\[1\] must hold a tag for each of 2 steps, got one str"),
         ([["x", "y"], ["x", "y"]], {"layers": 1}, "pooling must be 'max' or 'mean', or layers 2"),
         ([["x", "y"], ["x", "y"]], {"tag_weight": -1}, "tag_weight must be a number from 0 on, got -1"),
         ([["x", "y"], ["x", "y"]], {"schedule": "step"}, "schedule must be one of cosine, linear, constant"),
