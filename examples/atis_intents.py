@@ -6,8 +6,8 @@ DATA holds the folders train, valid and test, each with seq.in (a sentence a lin
 words) and label (its intent), as Goo et al. (2018, "Slot-gated modeling for joint slot filling and intent prediction")
 distribute the corpus of Hemphill et al. (1990). Intents are learned beside the tags, in sentences that have other names
 in each epoch. The search ends each training early; what it chooses is then trained on all sentences for as many epochs,
-from several initial weights, and the probabilities are averaged. A few test sentences have labels, most of two intents joined by '#', that training lacks:
-they count as errors.
+from several initial weights, and the probabilities are averaged. A few test sentences have labels, most of two intents
+joined by '#', that training lacks: they count as errors.
 """
 
 from __future__ import annotations
@@ -64,44 +64,35 @@ def singular(word: str) -> str:
     return word[:-3] + "y" if word.endswith("ies") else word[:-1]
 
 
-def name_kind(tag: str) -> str:
-    """What is named, whatever it is for: ``city_name`` of ``B-fromloc.city_name``."""
-    return tag[2:].rpartition(".")[2]
-
-
-def names(tags: list[str]) -> Iterator[slice]:
-    """Where names stand: what a tag B-... begins, and I-... go on with."""
+def names(tags: list[str]) -> Iterator[tuple[slice, str]]:
+    """Where names stand, what a tag B-... begins and I-... go on with, and of what kind and how many words they are."""
     begin = None
     for place, tag in enumerate([*tags, "O"]):
         if begin is not None and not tag.startswith("I-"):
-            yield slice(begin, place)
+            kind = tags[begin][2:].rpartition(".")[2]  # city_name of B-fromloc.city_name: whatever it is for
+            yield slice(begin, place), f"{kind} {place - begin}"
             begin = None
         if tag.startswith("B-"):
             begin = place
 
 
 class Swap:
-    """Sentences with other names in them: a city for a city, an airline for an airline."""
+    """Sentences with other names in them: a city for a city, an airline for an airline. Their tags stay."""
 
     def __init__(self, corpus: Corpus):
         known = defaultdict(set)
         for sentence, tags in zip(corpus.sentences, corpus.tags, strict=True):
             words = sentence.split()
-            for name in names(tags):
-                known[name_kind(tags[name.start])].add(tuple(words[name]))
+            for place, kind in names(tags):
+                known[kind].add(tuple(words[place]))
         self._known = {kind: sorted(of_kind) for kind, of_kind in known.items()}
 
     def __call__(self, sentence: str, tags: list[str], random: np.random.Generator) -> tuple[str, list[str]]:
-        words, new_words, new_tags, done = sentence.split(), [], [], 0
-        for name in names(tags):
-            tag, other = tags[name.start], words[name]
+        words = sentence.split()
+        for place, kind in names(tags):
             if random.random() < SWAPPED:
-                of_kind = self._known[name_kind(tag)]
-                other = list(of_kind[random.integers(len(of_kind))])
-            new_words += [*words[done : name.start], *other]
-            new_tags += [*tags[done : name.start], tag, *["I" + tag[1:]] * (len(other) - 1)]
-            done = name.stop
-        return " ".join([*new_words, *words[done:]]), [*new_tags, *tags[done:]]
+                words[place] = self._known[kind][random.integers(len(self._known[kind]))]
+        return " ".join(words), tags
 
 
 def search(corpus: Corpus, epochs: int, jobs: int) -> GridSearchCV:
