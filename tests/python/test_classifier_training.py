@@ -157,8 +157,13 @@ def test_augmenting_is_forgotten_by_a_file_and_told_where_it_is_wrong(tmp_path: 
     assert SequenceClassifier.load(tmp_path / "m").augment is None
     unchanged = tagger(epochs=1).fit(texts, labels)
     assert np.array_equal(classifier.predict_proba(texts), unchanged.predict_proba(texts))
-    with pytest.raises(ValueError, match="the tag 'other' is none of those that fit was given"):
+    with pytest.raises(ValueError, match="of what augment returned: the tag 'other' is none of those"):
         tagger(augment=lambda text, tags, _: (text, ["other"] * len(tags))).fit(texts, labels, tags_of(texts))
+    with pytest.raises(ValueError, match=r"of what augment returned: tags\[0\] must hold a tag for each of"):
+        tagger(augment=lambda text, tags, _: (text, tags[1:])).fit(texts, labels, tags_of(texts))
+    for returned in ("ab", None, ("a", ["x"], 3)):
+        with pytest.raises(TypeError, match="augment must return a sequence and its tags, got"):
+            tagger(augment=lambda *_, returned=returned: returned).fit(texts, labels, tags_of(texts))
     with pytest.raises(TypeError, match="augment must be a function, got 'swap'"):
         tagger(augment="swap").fit(texts, labels)
 
@@ -166,11 +171,11 @@ def test_augmenting_is_forgotten_by_a_file_and_told_where_it_is_wrong(tmp_path: 
 @pytest.mark.parametrize(
     "tags",
     [[{"x", "y"}, ["x", "y"]], [b"xy", ["x", "y"]], [None, ["x", "y"]], [[1, 2], ["x", "y"]], [[None, 1], [1, 2]],
-     [[1.5, 2.0], [1.0, 2.0]], [[2**63, 1], [1, 2]], [[["x"], ["y"]], ["x", "y"]], [["x", "y"], "xy"]],
+     [[1.5, 2.0], [1.0, 2.0]], [[2**63, 1], [1, 2]], [[["x"], ["y"]], ["x", "y"]], [["x", "y"], "xy"], 5],
     ids=str,
 )  # fmt: skip
 def test_tags_are_all_texts_or_all_integers(tags: Any) -> None:
-    with pytest.raises(TypeError, match=r"must be a sequence of tags|texts or integers|all texts or all"):
+    with pytest.raises(TypeError, match=r"must be a (sequence|list) of tags|texts or integers|all texts or all"):
         tagger().fit(["a b", "c d"], [0, 1], tags)
 
 
@@ -201,7 +206,7 @@ def test_a_pickle_of_a_version_with_fewer_parameters(tmp_path: Path) -> None:
     ("tags", "parameters", "sentence"),
     [
         ([["x"]], {}, "tags must be given for each of 2 sequences, got 1"),
-        ([["x", "y"], ["x"]], {}, r"tags\[1\] must hold a tag for each of 2 steps, got 1"),
+        ([["x", "y"], ["x"]], {}, r"tags\[1\] must hold a tag for each of 2 steps of X\[1\], got 1"),
         ([["x", "y"], ["x", "y"]], {"layers": 1}, "pooling must be 'max' or 'mean', or layers 2"),
         ([["x", "y"], ["x", "y"]], {"tag_weight": -1}, "tag_weight must be a number from 0 on, got -1"),
         ([["x", "y"], ["x", "y"]], {"schedule": "step"}, "schedule must be one of cosine, linear, constant"),

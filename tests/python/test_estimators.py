@@ -257,6 +257,8 @@ def test_loading_what_is_no_classifier(tmp_path: Path, fitted: SequenceClassifie
     with pytest.raises(ValueError, match="is not a model: choose another folder"):
         fitted.save(tmp_path / "lm")
     fitted.save(tmp_path / "m")
+    with pytest.raises(ValueError, match="is not a language model: it is a SequenceClassifier"):
+        LanguageModel.load(tmp_path / "m")
     (tmp_path / "m" / "tokenizer.json").unlink()
     with pytest.raises(ValueError, match=r"it has no tokenizer\.json"):
         SequenceClassifier.load(tmp_path / "m")

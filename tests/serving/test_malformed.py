@@ -251,6 +251,8 @@ def test_heads_that_are_long_but_not_too_long(address: str) -> None:
         ({"repetition_penalty": 1e-40}, "repetition_penalty: input should be greater than or equal to 0.01"),
         ({"n": 3, "best_of": 2}, "best_of must be at least n"),
         ({"best_of": 2, "stream": True}, "best_of needs whole texts to choose from: leave stream out"),
+        ({"prompt": [1.5]}, "prompt: must be a text, a list of texts, ids, or a list of lists of ids"),
+        ({"stop": 5}, "stop: must be a text or a list of texts"),
         ({"stop": ""}, "stop must not hold an empty string"),
         ({"logit_bias": {"23": 1}}, "logit_bias must have ids below 23 as its keys"),
         ({"max_token": 3}, "max_token: there is no such option"),

@@ -5,6 +5,15 @@
 >>> classifier = SequenceClassifier(units=8, embedding_dim=8, learning_rate=0.05, random_state=0).fit(texts, labels)
 >>> classifier.predict(["a fine film"]).tolist()
 ['yes']
+
+Tags of the words may be learned beside the class of a text, and training texts made anew in each epoch:
+
+>>> tags = [["good", "what"] if label == "yes" else ["bad", "what"] for label in labels]
+>>> def swap(text, tags, random):
+...     return text.replace("film", str(random.choice(["film", "book"]))), tags
+>>> tagger = SequenceClassifier(units=8, layers=2, learning_rate=0.05, augment=swap, random_state=0)
+>>> tagger.fit(texts, labels, tags=tags).predict_tags(["good book"])[0].tolist()
+['good', 'what']
 """
 
 from ..extras import needing

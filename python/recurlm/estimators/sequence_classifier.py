@@ -67,7 +67,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             character that ``fit`` has not seen is refused all the same).
         augment: a function (sequence, tags, random) that makes of each training sample the (sequence, tags) to learn
             in this epoch, by ``random``, a ``numpy.random.Generator``: a text as it was given, or an array; tags are
-            None where there are none. None: each stays as it is.
+            None where there are none. None: each stays as it is. It is not saved.
         optimizer: name of one of ``recurlm.optimizers``.
         learning_rate: of the optimizer; None: its own default.
         schedule: ``"constant"``, or it falls to 0 over all epochs, ``"cosine"`` or ``"linear"``.
@@ -76,7 +76,7 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         epochs: passes over the data, at most.
         patience: hold out ``validation_fraction`` of each class, but for what is in the rest too, end after so many
             epochs without a better ``monitor`` and keep the best weights; None: train on everything for all epochs.
-        monitor: ``"val_loss"`` or ``"val_accuracy"``.
+        monitor: ``"val_loss"`` or ``"val_accuracy"``, of the classes.
         tag_weight: weight of the tags in the loss, where there are any.
         class_weight: weight of each class in the loss: a dict, or ``"balanced"``; None: 1.
         random_state: decides initial weights, order, dropout and what is held out.
@@ -126,8 +126,9 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Train on sequences X and their labels y.
 
         Args:
-            tags: for each sequence one of each step, as the tokenizer cuts texts into them; or None. ``GridSearchCV``
-                and others pass them on: ``search.fit(X, y, tags=tags)``.
+            tags: for each sequence one of each step, texts or integers, or None. Steps are tokens as the tokenizer cuts
+                a text into them, where a line ends too. They need two layers, or the pooling ``"max"`` or ``"mean"``.
+                ``GridSearchCV`` and others pass them on: ``search.fit(X, y, tags=tags)``.
 
         Raises:
             TypeError, ValueError: X, y or a parameter is not possible; the sentence says which.
@@ -166,9 +167,12 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         def renewed(epoch: int) -> tuple[Rows, list[Ids] | None]:
             random = np.random.default_rng([seed, epoch, 1])
-            sequences, tags = zip(*(augment(*sample, random) for sample in samples), strict=True)
-            rows = self.reader_.read(self, list(sequences))
-            return rows, None if self.tags_ is None else read_tags(self.reader_, rows, tags, self.tags_)[1]
+            sequences, tags = zip(*(_pair(augment(*sample, random)) for sample in samples), strict=True)
+            try:
+                rows = self.reader_.read(self, list(sequences))
+                return rows, None if self.tags_ is None else read_tags(self.reader_, rows, tags, self.tags_)[1]
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"of what augment returned: {error}") from None
 
         return renewed
 
@@ -350,3 +354,9 @@ class SequenceClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         classifier: SequenceClassifier = storage.load(cls, Path(folder))
         return classifier
+
+
+def _pair(returned: Any) -> tuple[Any, Any]:
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise TypeError(f"augment must return a sequence and its tags, got {returned!r}")
+    return returned

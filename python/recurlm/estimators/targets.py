@@ -67,6 +67,8 @@ def read_tags(reader: Reader, rows: Rows, tags: Any, known: Array | None = None)
     Raises:
         TypeError, ValueError: some step has none, or one that is not known, or they are neither texts nor integers.
     """
+    if not hasattr(tags, "__len__"):
+        raise TypeError(f"tags must be a list of tags for each sequence, got {tags!r}")
     if len(tags) != len(rows):
         raise ValueError(f"tags must be given for each of {len(rows)} sequences, got {len(tags)}")
     counted = [reader.counts(row) for row in rows]
@@ -86,7 +88,7 @@ def _listed(i: int, own: Any, steps: int) -> list[Any]:
     if not isinstance(own, (Sequence, np.ndarray)) or isinstance(own, (str, bytes)):
         raise TypeError(f"tags[{i}] must be a sequence of tags, got {type(own).__name__}")
     if len(own) != steps:
-        raise ValueError(f"tags[{i}] must hold a tag for each of {steps} steps, got {len(own)}")
+        raise ValueError(f"tags[{i}] must hold a tag for each of {steps} steps of X[{i}], got {len(own)}")
     for tag in own:
         if not (isinstance(tag, str) or (is_integer(tag) and -(2**63) <= tag < 2**63)):
             raise TypeError(f"tags[{i}] must hold texts or integers of 64 bits, got {tag!r}")

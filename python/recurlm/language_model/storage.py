@@ -214,6 +214,8 @@ def _other_kind(fields: Any) -> str:
         return ""
     if fields.get("kind") == PACKED_KIND:
         return "is packed for the C library: Python loads the model that it was made from"
+    if fields.get("kind") == "sequence_classifier":
+        return "is not a language model: it is a SequenceClassifier, for SequenceClassifier.load"
     return "is not a language model: it is a Model, for Model.load" if fields.get("format") else ""
 
 

@@ -27,6 +27,8 @@ class Prompt(NamedTuple):
 
 def list_prompts(request: CompletionRequest) -> list[Any]:
     """Each a text or ids; RequestError where there is none."""
+    if request.prompt is None:
+        return [""]
     if isinstance(request.prompt, str) or (request.prompt and isinstance(request.prompt[0], int)):
         return [request.prompt]
     if not request.prompt:

@@ -166,6 +166,10 @@ def add_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, on_http_error)
 
 
+# Where several types are possible the error of one says too little.
+_ONE_OF = {"prompt": "a text, a list of texts, ids, or a list of lists of ids", "stop": "a text or a list of texts"}
+
+
 def _first_of(error: ValidationError) -> RequestError:
     """The first thing that is wrong, in a sentence."""
     # Where a field may be one of several things, the complaint that it is none of the others says least.
@@ -176,6 +180,8 @@ def _first_of(error: ValidationError) -> RequestError:
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         return RequestError(f"{name}: there is no such option", param=name)
+    if name in _ONE_OF and first["type"].endswith("_type"):
+        return RequestError(f"{name}: must be {_ONE_OF[name]}", param=name)
     problem = first["msg"].removeprefix("Value error, ").replace(" after validation", "")
     return RequestError(f"{name}: {problem[:1].lower()}{problem[1:]}", param=name)
 

@@ -45,7 +45,7 @@ class StreamOptions(BaseModel):
 class CompletionRequest(_Request):
     """A request to ``/v1/completions``: what OpenAI's have, and ``top_k``, ``min_p`` and ``repetition_penalty``."""
 
-    prompt: Text | Texts | Ids | Annotated[list[Ids], Field(max_length=MOST_PROMPTS, fail_fast=True)] = ""
+    prompt: Text | Texts | Ids | Annotated[list[Ids], Field(max_length=MOST_PROMPTS, fail_fast=True)] | None = ""
     max_tokens: Annotated[StrictInt, Field(ge=0)] | None = 16
     temperature: Annotated[Number, Field(ge=0, le=2)] | None = 1.0
     top_p: Annotated[Number, Field(gt=0, le=1)] | None = 1.0
@@ -68,7 +68,7 @@ class CompletionRequest(_Request):
     @property
     def is_long(self) -> bool:
         """Whether it takes time to read."""
-        parts = [self.prompt] if isinstance(self.prompt, str) else self.prompt
+        parts = [self.prompt] if isinstance(self.prompt, str) else self.prompt or []
         size = sum(1 if isinstance(part, int) else len(part) for part in parts)
         return size * max(self.n or 1, self.best_of or 1) + len(self.logit_bias or ()) > LONG
 
