@@ -11,4 +11,5 @@ execute_process(COMMAND ${mingw} -print-libgcc-file-name OUTPUT_VARIABLE gcc OUT
 get_filename_component(gcc ${gcc} DIRECTORY)
 set(CMAKE_CXX_FLAGS_INIT "-isystem ${gcc}/include/c++ -isystem ${gcc}/include/c++/x86_64-w64-mingw32")
 set(CMAKE_EXE_LINKER_FLAGS_INIT "-fuse-ld=lld -static -L${gcc}")
-set(CMAKE_CXX_STANDARD_LIBRARIES "-lwinpthread")
+# In the cache, where CMake keeps what it would take instead.
+set(CMAKE_CXX_STANDARD_LIBRARIES "-lwinpthread" CACHE STRING "of all programs")
