@@ -56,9 +56,15 @@ def test_a_text_grows(page: Page, lm: LanguageModel) -> None:
 
 
 def test_a_text_is_stopped(page: Page) -> None:
-    ask(page, "the ", tokens=16000, temperature=1)
-    page.wait_for('document.querySelectorAll("#text span[data-at]").length > 20')
-    page.evaluate('document.getElementById("halt").click()')
+    # By the page itself: all tokens may be drawn before anybody outside it has seen the first.
+    page.evaluate(
+        """new MutationObserver((_, observer) => {
+          if (document.querySelectorAll("#text span[data-at]").length <= 20) return;
+          observer.disconnect();
+          document.getElementById("halt").click();
+        }).observe(document.getElementById("text"), { childList: true, subtree: true });"""
+    )
+    ask(page, "the ", tokens=65000, temperature=1)
     page.wait_for('/^stopped after/.test(document.getElementById("status").textContent)')
     assert not page.evaluate('document.getElementById("go").disabled')
 

@@ -53,7 +53,7 @@ def serve(
             access_log=False,
             server_header=False,
             # httptools, in C, saves 0.1 ms a request. As uvicorn uses it heads and pipelines have no bounds, a client
-            # that has gone is not noticed behind another request, and where one would upgrade its body is read as the next.
+            # that has gone is not noticed behind another, and a body that comes with Upgrade is read as a request.
             http="h11",
             ws="none",
             limit_concurrency=_MOST_CONNECTIONS,
